@@ -1,0 +1,137 @@
+// The configuration as plain typed structs: what the rest of the program sees of the file.
+//
+// Knows nothing of TOML, files or sockets. Immutable once loaded and shared by all workers as
+// shared_ptr<const Config>. Every default here is the documented one (config/reference.md).
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace gatepost::config {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Where a key stands in the file, for errors that are found after loading (a certificate that does
+// not match its key). Lines and columns count from 1; 0 means unknown.
+struct Place {
+  uint32_t line = 0;
+  uint32_t column = 0;
+};
+
+enum class Protocol : uint8_t { kImap, kPop3, kSmtp };
+enum class ListenerTls : uint8_t { kStartTls, kImplicit };
+enum class CleartextLogin : uint8_t { kDeny, kAllow };
+enum class TlsProfile : uint8_t { kModern, kIntermediate, kLegacy };
+enum class BareNewline : uint8_t { kReject, kNormalize };
+enum class BackendTls : uint8_t { kNone, kStartTls, kImplicit };
+enum class BackendLogin : uint8_t { kSame, kNone };  // the client's own credentials | no AUTH (SMTP)
+enum class AuthorityKind : uint8_t { kBackend, kPasswords };
+enum class LogFormat : uint8_t { kLogfmt, kJson };
+enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
+
+// An address literal and a port; IPv6 without brackets.
+struct SocketAddress {
+  std::string host;
+  uint16_t port = 0;
+  bool operator==(const SocketAddress&) const = default;
+};
+
+struct Certificate {
+  std::filesystem::path chain;
+  std::filesystem::path key;
+  Place place;
+};
+
+struct Listener {
+  std::string name;  // `name`, default "<protocol>-<port of the first address>"; unique
+  Protocol protocol = Protocol::kImap;
+  std::vector<SocketAddress> addresses;
+  ListenerTls tls = ListenerTls::kStartTls;
+  CleartextLogin cleartext_login = CleartextLogin::kDeny;
+  TlsProfile profile = TlsProfile::kIntermediate;
+  BareNewline bare_newline = BareNewline::kReject;  // SMTP only
+  std::string pool;
+  Place place;
+};
+
+// A host name or address literal and a port.
+struct Member {
+  std::string host;
+  uint16_t port = 0;
+  bool operator==(const Member&) const = default;
+};
+
+struct Pool {
+  std::string name;
+  std::vector<Member> members;
+  BackendTls tls = BackendTls::kNone;
+  bool verify = true;                             // the certificate, where tls is not "none"
+  std::optional<std::filesystem::path> ca_file;   // default: the system's certificates
+  std::optional<std::string> server_name;         // default: the member's host
+  BackendLogin login = BackendLogin::kSame;
+  milliseconds connect_timeout{5'000};
+  milliseconds login_timeout{30'000};             // greeting, TLS and login together
+  Place place;
+};
+
+struct Authority {
+  AuthorityKind kind = AuthorityKind::kBackend;
+  std::filesystem::path file;  // kPasswords
+  Place place;
+};
+
+struct Limits {
+  uint32_t max_connections = 0;              // 0: what the descriptor limit allows
+  uint32_t max_connections_per_address = 100;
+  milliseconds login_timeout{120'000};       // absolute, from accept to a successful login
+  milliseconds tls_handshake_timeout{15'000};
+  uint32_t max_failed_logins = 5;            // of one connection
+  milliseconds failed_login_delay{1'000};    // before the first refusal; doubles, at most 15 s
+  uint32_t max_bad_commands = 10;
+  uint32_t max_line_bytes = 8192;
+  uint32_t max_literal_bytes = 65536;
+};
+
+struct IdleTimeouts {
+  milliseconds imap{31 * 60'000};  // RFC 9051 §5.4: at least 30 minutes
+  milliseconds pop3{10 * 60'000};  // RFC 1939 §3: at least 10 minutes
+  milliseconds smtp{5 * 60'000};   // RFC 5321 §4.5.3.2: at least 5 minutes
+};
+
+struct Log {
+  LogFormat format = LogFormat::kLogfmt;
+  LogLevel level = LogLevel::kInfo;
+  std::optional<std::filesystem::path> file;  // default: standard error
+};
+
+struct Admin {
+  std::optional<SocketAddress> address = SocketAddress{"127.0.0.1", 9143};  // "off": none
+};
+
+struct Process {
+  uint32_t workers = 0;               // 0: one per core
+  std::optional<std::string> user;    // to become after binding, when started as root
+  milliseconds drain_timeout{30'000};
+};
+
+struct Config {
+  std::string hostname;  // default: the machine's
+  std::vector<Certificate> certificates;
+  std::vector<Listener> listeners;
+  std::vector<Pool> pools;
+  Authority authority;
+  Limits limits;
+  IdleTimeouts idle_timeouts;
+  Log log;
+  Admin admin;
+  Process process;
+};
+
+}  // namespace gatepost::config

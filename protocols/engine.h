@@ -1,0 +1,220 @@
+// The contract of the protocol engines: bytes in, bytes and one Action out.
+//
+// Server engines face the client (IMAP, POP3, SMTP before and during login); client engines face the
+// backend (greeting, STARTTLS, login). They do no I/O, read no clock, keep no global, and log
+// nothing. The session (gateway/session) drives them. One thread at a time.
+//
+// Rules that every engine keeps, and that tests/unit/protocols asserts:
+//  1. Any split of the input gives the same actions and the same output.
+//  2. Every buffer has a maximum, given at construction.
+//  3. Bytes that stand behind STARTTLS/STLS in the same flight are never interpreted and never
+//     forwarded: Quit{kCommandInjection} (RFC 3207 §4.2). State from before TLS is forgotten.
+//  4. Capabilities come from Facts, never from a global.
+//  5. A malformed command becomes a reply, and after `max_bad_commands` of them Quit.
+//  6. No control character gets from a credential or name into a line that is written.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "protocols/buffer.h"
+#include "protocols/sasl/credentials.h"
+
+namespace gatepost::protocols {
+
+class RelayScanner;
+
+// Capabilities of a backend, in its own words, one element each, in its order:
+// IMAP capability atoms ("IMAP4rev1", "IDLE", "AUTH=PLAIN"), POP3 CAPA lines ("SASL PLAIN", "TOP"),
+// EHLO keyword lines without code ("SIZE 10240000", "PIPELINING").
+using Capabilities = std::vector<std::string>;
+
+// What to do with a bare CR or bare LF in mail data (SMTP only).
+enum class BareNewline : uint8_t { kReject, kNormalize };
+
+// Limits of one dialogue. Sizes are in bytes.
+struct DialogueLimits {
+  size_t max_line_bytes = 8192;      // a command line without its CRLF
+  size_t max_literal_bytes = 65536;  // all literals of one IMAP command together, before login
+  unsigned max_bad_commands = 10;
+};
+
+// What a server engine may offer and require.
+struct ServerFacts {
+  std::string hostname;                  // our name in greetings and the EHLO reply
+  bool tls_active = false;               // implicit TLS, or after STARTTLS
+  bool starttls_offered = false;         // the listener can do STARTTLS
+  bool cleartext_login_allowed = false;  // credentials are accepted without TLS
+  std::shared_ptr<const Capabilities> backend_capabilities;  // of the pool; may be null
+  BareNewline bare_newline = BareNewline::kReject;           // SMTP: null op elsewhere
+  DialogueLimits limits;
+};
+
+// Why an engine wants the connection closed. The engine has already appended its farewell.
+enum class QuitReason : uint8_t {
+  kLoggedOut,          // LOGOUT, QUIT
+  kTooManyErrors,      // bad commands
+  kLineTooLong,        // a line or literal that can't be resynchronised
+  kCommandInjection,   // bytes behind STARTTLS/STLS
+  kHttp,               // another protocol on a mail port
+  kTls,
+  kSsh,
+  kCount
+};
+
+// Why a login failed, as the client may know it. interfaces: RFC 5530, 3206, 4954, 5248.
+enum class LoginFailure : uint8_t {
+  kBadCredentials,        // NO [AUTHENTICATIONFAILED] / -ERR [AUTH] / 535 5.7.8
+  kAuthorizationDenied,   // NO [AUTHORIZATIONFAILED] / -ERR [AUTH] / 535 5.7.8
+  kUnavailable,           // NO [UNAVAILABLE] / -ERR [SYS/TEMP] / 454 4.7.0
+  kBackendMisconfigured,  // NO [SERVERBUG] / -ERR [SYS/PERM] / 454 4.7.0
+  kTooManyConnections,    // NO [LIMIT] / -ERR [IN-USE] / 454 4.7.0
+  kRateLimited,           // NO [LIMIT] / -ERR [LOGIN-DELAY] / 454 4.7.0
+  kAccountDisabled,       // NO [CONTACTADMIN] / -ERR [AUTH] / 525 5.7.13
+  kPasswordExpired,       // NO [EXPIRED] / -ERR [AUTH] / 535 5.7.8
+  kCount
+};
+
+// A message that we send on our own account, outside any command, before closing.
+enum class Notice : uint8_t {
+  kServerFull,          // at connect: * BYE [UNAVAILABLE] / -ERR [SYS/TEMP] / 421 4.3.2
+  kTooManyConnections,  // at connect, of one address: 421 4.7.0
+  kShuttingDown,        // * BYE [UNAVAILABLE] / -ERR [SYS/TEMP] / 421 4.3.2
+  kIdleTimeout,         // * BYE / -ERR / 421 4.4.2
+  kLoginTimeout,        // too long without a login
+  kTooManyFailures,     // failed logins
+  kBackendLost,         // the backend closed: * BYE [UNAVAILABLE] / -ERR [SYS/TEMP] / 421 4.3.0
+  kCount
+};
+
+// Events that metrics count; a server engine only adds to them.
+struct ServerCounts {
+  uint32_t bad_commands = 0;
+  uint32_t lines_too_long = 0;
+  uint32_t bad_base64 = 0;
+  uint32_t aborted_auth = 0;         // "*" or an empty exchange
+  uint32_t unknown_mechanisms = 0;
+  uint32_t tls_required = 0;         // login refused since TLS is not active
+  uint32_t auth_required = 0;        // SMTP: MAIL and the like before AUTH
+  uint32_t starttls_refused = 0;
+};
+
+// ---- actions of a server engine ------------------------------------------------------------------
+
+struct NeedInput {};                // everything usable was consumed; call again with more
+struct StartTls {};                 // flush output, start the TLS server handshake, TlsStarted()
+struct Authenticate {               // check these, then LoginSucceeded() or LoginFailed()
+  sasl::Credentials credentials;
+};
+struct Quit {                       // flush output, close
+  QuitReason reason;
+};
+using ServerAction = std::variant<NeedInput, StartTls, Authenticate, Quit>;
+
+// The backend's answer to our login, to be shown to the client. No part contains the backend-side
+// tag; lines end in CRLF. Empty `status`: the login needed no exchange, the engine uses its own text.
+struct LoginReply {
+  std::string untagged;  // IMAP: whole untagged response lines that came with the answer
+  std::string status;    // IMAP "OK [CAPABILITY …] done\r\n", POP3 "+OK …\r\n", SMTP "235 …\r\n"
+};
+
+class ServerEngine {
+ public:
+  virtual ~ServerEngine() = default;
+
+  // Greet appends the greeting. Call it once, when the client may be spoken to.
+  virtual void Greet(Buffer& output) = 0;
+
+  // Next consumes complete commands from `input`, appends replies to `output`, and returns what the
+  // caller must do. After Authenticate, Next must not be called before LoginFailed; after
+  // LoginSucceeded or Quit not at all. What stands in `input` behind the login command stays there:
+  // it is the first input of the relay.
+  virtual ServerAction Next(Buffer& input, Buffer& output) = 0;
+
+  // TlsStarted tells that the handshake after StartTls succeeded; all state is forgotten (RFC 3207
+  // §4.2, RFC 9051 §6.2.1, RFC 2595 §4).
+  virtual void TlsStarted() = 0;
+
+  // LoginSucceeded appends the final reply of the login command.
+  virtual void LoginSucceeded(const LoginReply& reply, Buffer& output) = 0;
+
+  // LoginFailed appends the refusal; the client may try again. `text` overrides the standard text
+  // when not empty (control characters in it are replaced).
+  virtual void LoginFailed(LoginFailure reason, std::string_view text, Buffer& output) = 0;
+
+  // Say appends a notice outside any command (before a close).
+  virtual void Say(Notice notice, Buffer& output) = 0;
+
+  // MakeScanner returns the observer of the relay after login, or null for an opaque relay.
+  virtual std::unique_ptr<RelayScanner> MakeScanner() = 0;
+
+  // Name the client gave itself: SMTP EHLO/HELO argument, else empty. Printable ASCII only.
+  [[nodiscard]] virtual std::string_view client_name() const { return {}; }
+
+  [[nodiscard]] const ServerCounts& counts() const { return counts_; }
+
+ protected:
+  ServerCounts counts_;
+};
+
+// ---- client engines ------------------------------------------------------------------------------
+
+enum class BackendTls : uint8_t { kNone, kStartTls, kImplicit };
+
+struct ClientFacts {
+  std::string hostname;                    // our EHLO name
+  BackendTls tls = BackendTls::kNone;      // kStartTls: the engine asks for it before anything else
+  // Borrowed for the engine's life. Null: learn the capabilities, then log out (a probe).
+  const sasl::Credentials* credentials = nullptr;
+  bool authenticate = true;                // false: SMTP to a backend that wants no AUTH
+  size_t max_line_bytes = 8192;
+};
+
+// Why the backend could not serve a login.
+enum class BackendFailure : uint8_t {
+  kRefusedService,     // greeting 421/554, BYE, -ERR: another member may serve
+  kUnavailable,        // [UNAVAILABLE], [SYS/TEMP], 4yz: another member may serve
+  kProtocolError,      // nonsense: another member may serve
+  kNoStartTls,         // STARTTLS wanted and not offered or refused
+  kNoMechanism,        // no mechanism that can carry these credentials
+  kInjection,          // bytes behind the STARTTLS reply
+  kUnencodable,        // the credentials can't be written in this protocol
+  kCount
+};
+
+struct LoggedIn {          // also the end of a probe; what `input` still holds belongs to the client
+  LoginReply reply;
+};
+struct Refused {           // the backend said no to these credentials
+  LoginFailure reason;
+  std::string text;        // the backend's text, one line, for the log; not trusted
+};
+struct Failed {
+  BackendFailure reason;
+  std::string detail;      // for the log; not trusted, may hold any bytes
+};
+using ClientAction = std::variant<NeedInput, StartTls, LoggedIn, Refused, Failed>;
+
+class ClientEngine {
+ public:
+  virtual ~ClientEngine() = default;
+
+  // Next consumes the backend's responses from `input`, appends commands to `output`, and says what
+  // to do. Call it once with an empty input at the start. After LoggedIn, Refused or Failed not again.
+  // A response is believed only if its question was asked: bytes that come before are Failed.
+  virtual ClientAction Next(Buffer& input, Buffer& output) = 0;
+
+  // TlsStarted tells that the handshake after StartTls succeeded; capabilities are forgotten.
+  virtual void TlsStarted() = 0;
+
+  // Capabilities learnt so far, of the state in which the login takes place (after STARTTLS).
+  [[nodiscard]] virtual const Capabilities& capabilities() const = 0;
+};
+
+}  // namespace gatepost::protocols

@@ -1,0 +1,63 @@
+// What a client proved or claims about itself, and the one type that holds a secret.
+//
+// RFC 4422 (SASL), RFC 4616 (PLAIN).
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <iosfwd>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace gatepost::sasl {
+
+// Secret owns a password or token. It is wiped when destroyed or replaced, can't be copied by
+// accident (Clone says so in words), compared in place, or printed.
+class Secret {
+ public:
+  Secret() = default;
+  explicit Secret(std::string_view bytes);
+  ~Secret();
+  Secret(Secret&& other) noexcept;
+  Secret& operator=(Secret&& other) noexcept;
+  Secret(const Secret&) = delete;
+  Secret& operator=(const Secret&) = delete;
+
+  [[nodiscard]] Secret Clone() const { return Secret(Reveal()); }
+  // Reveal returns the bytes; the view is valid until the Secret changes. Never log it.
+  [[nodiscard]] std::string_view Reveal() const { return {data_.get(), size_}; }
+  [[nodiscard]] bool empty() const { return size_ == 0; }
+
+ private:
+  std::unique_ptr<char[]> data_;
+  size_t size_ = 0;
+};
+std::ostream& operator<<(std::ostream&, const Secret&) = delete;
+
+// How the client presented its credentials.
+enum class Mechanism : uint8_t {
+  kPlain,      // SASL PLAIN, RFC 4616
+  kLogin,      // SASL LOGIN, draft-murchison-sasl-login
+  kProtocol,   // the protocol's own command: IMAP LOGIN, POP3 USER/PASS
+  kCount
+};
+// Name returns the mechanism's name for logs and metric labels: "PLAIN", "LOGIN", "cleartext".
+std::string_view Name(Mechanism mechanism);
+
+// Credentials as the client gave them. Neither identity nor the password contains NUL, CR or LF:
+// the server engines refuse such input. The authorization identity is empty unless the client asked
+// to act as somebody else (RFC 4422 §3.4.1).
+struct Credentials {
+  Mechanism mechanism = Mechanism::kPlain;
+  std::string authorization_identity;
+  std::string authentication_identity;
+  Secret password;
+
+  [[nodiscard]] Credentials Clone() const {
+    return {mechanism, authorization_identity, authentication_identity, password.Clone()};
+  }
+};
+
+}  // namespace gatepost::sasl

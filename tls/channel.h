@@ -1,0 +1,123 @@
+// One TLS connection without I/O: ciphertext in, plaintext out, and the reverse.
+//
+// Transport is a worker's: it owns the BIO through which all Channels of that worker see the bytes
+// of the current call. Not for two threads. Channel belongs to its stream. No socket is ever seen.
+// RFC 8446, RFC 5246.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+struct ssl_st;  // BoringSSL's SSL
+
+namespace gatepost::tls {
+
+class ClientContext;
+class ServerContext;
+
+using Bytes = std::span<const uint8_t>;
+
+// Transport holds the ciphertext of the call under way. Every Channel operation appends what is to
+// be sent to `outgoing`; the owner sends and clears it after each operation (its capacity stays).
+class Transport {
+ public:
+  Transport();
+  ~Transport();
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+
+  std::vector<uint8_t> outgoing;
+
+ private:
+  friend class Channel;
+  struct Io;
+  std::unique_ptr<Io> io_;
+};
+
+// Facts of an established connection, for logs and metrics.
+struct Facts {
+  std::string_view version;  // "TLSv1.3"
+  std::string_view cipher;   // standard (IANA) name, "TLS_AES_128_GCM_SHA256"
+  std::string_view group;    // "X25519"; empty when unknown
+  std::string server_name;   // SNI as the client sent it, host-name characters only; may be empty
+  std::string alpn;          // negotiated; may be empty
+  bool resumed = false;
+};
+
+// Why a handshake or connection failed: metric label by Name().
+enum class Failure : uint8_t {
+  kNone,
+  kNoSharedCipher,      // no_shared_cipher
+  kUnsupportedVersion,  // unsupported_version
+  kPlaintext,           // plaintext: not TLS at all (HTTP, mail commands)
+  kBadAlert,            // bad_alert: the peer sent a fatal alert (its text is in error())
+  kCertificateUnknown,  // cert_unknown: the peer refused our certificate
+  kVerify,              // verify: we refused the peer's certificate
+  kAlpn,                // alpn
+  kEof,                 // eof: the peer closed mid-way
+  kOther,               // other
+  kCount
+};
+std::string_view Name(Failure failure);
+
+// Channel is one side of one TLS connection. The SSL object is made at the first byte of input
+// (server) or at Start (client); before that a Channel costs a few words.
+class Channel {
+ public:
+  // Server side. `context` must outlive the handshake (the Channel keeps a reference of its own).
+  Channel(Transport& transport, std::shared_ptr<const ServerContext> context);
+  // Client side. `server_name` goes into SNI (unless an address literal) and is verified.
+  Channel(Transport& transport, std::shared_ptr<const ClientContext> context,
+          std::string server_name);
+  ~Channel();
+  Channel(Channel&&) = delete;
+
+  // Start begins a client handshake: the ClientHello is in transport.outgoing.
+  void Start();
+
+  // Receive takes ciphertext and decrypts into `plaintext`, whose size must be at least that of
+  // `ciphertext`; it consumes all of the ciphertext in any case (an incomplete record is kept inside)
+  // and returns the number of plaintext bytes. During the handshake it drives the handshake.
+  [[nodiscard]] size_t Receive(Bytes ciphertext, std::span<uint8_t> plaintext);
+
+  // PeerClosed tells that the TCP connection ended without close_notify.
+  void PeerClosed();
+
+  // Send encrypts all of `plaintext` into transport.outgoing (16 KiB records). Established only.
+  // Returns false when the connection is broken.
+  [[nodiscard]] bool Send(Bytes plaintext);
+
+  // Shutdown appends close_notify. Reading may go on (half-close).
+  void Shutdown();
+
+  [[nodiscard]] bool established() const { return established_; }
+  // True once the peer sent close_notify: no plaintext follows.
+  [[nodiscard]] bool peer_closed() const { return peer_closed_; }
+  [[nodiscard]] Failure failure() const { return failure_; }
+  // The library's words for the failure, one line, safe to log.
+  [[nodiscard]] const std::string& error() const { return error_; }
+  [[nodiscard]] Facts facts() const;  // established only
+
+ private:
+  // The rest is tls/channel.cc's.
+  void Fail();
+  bool Handshake();
+
+  Transport& transport_;
+  std::shared_ptr<const ServerContext> server_context_;
+  std::shared_ptr<const ClientContext> client_context_;
+  std::string server_name_;
+  std::string error_;
+  ssl_st* ssl_ = nullptr;
+  Failure failure_ = Failure::kNone;
+  bool established_ = false;
+  bool peer_closed_ = false;
+};
+
+}  // namespace gatepost::tls
