@@ -31,7 +31,10 @@ enum class CleartextLogin : uint8_t { kDeny, kAllow };
 enum class TlsProfile : uint8_t { kModern, kIntermediate, kLegacy };
 enum class BareNewline : uint8_t { kReject, kNormalize };
 enum class BackendTls : uint8_t { kNone, kStartTls, kImplicit };
-enum class BackendLogin : uint8_t { kSame, kNone };  // the client's own credentials | no AUTH (SMTP)
+enum class BackendLogin : uint8_t {
+  kSame,
+  kNone
+};  // the client's own credentials | no AUTH (SMTP)
 enum class AuthorityKind : uint8_t { kBackend, kPasswords };
 enum class LogFormat : uint8_t { kLogfmt, kJson };
 enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
@@ -72,12 +75,12 @@ struct Pool {
   std::string name;
   std::vector<Member> members;
   BackendTls tls = BackendTls::kNone;
-  bool verify = true;                             // the certificate, where tls is not "none"
-  std::optional<std::filesystem::path> ca_file;   // default: the system's certificates
-  std::optional<std::string> server_name;         // default: the member's host
+  bool verify = true;                            // the certificate, where tls is not "none"
+  std::optional<std::filesystem::path> ca_file;  // default: the system's certificates
+  std::optional<std::string> server_name;        // default: the member's host
   BackendLogin login = BackendLogin::kSame;
   milliseconds connect_timeout{5'000};
-  milliseconds login_timeout{30'000};             // greeting, TLS and login together
+  milliseconds login_timeout{30'000};  // greeting, TLS and login together
   Place place;
 };
 
@@ -88,12 +91,12 @@ struct Authority {
 };
 
 struct Limits {
-  uint32_t max_connections = 0;              // 0: what the descriptor limit allows
+  uint32_t max_connections = 0;  // 0: what the descriptor limit allows
   uint32_t max_connections_per_address = 100;
-  milliseconds login_timeout{120'000};       // absolute, from accept to a successful login
+  milliseconds login_timeout{120'000};  // absolute, from accept to a successful login
   milliseconds tls_handshake_timeout{15'000};
-  uint32_t max_failed_logins = 5;            // of one connection
-  milliseconds failed_login_delay{1'000};    // before the first refusal; doubles, at most 15 s
+  uint32_t max_failed_logins = 5;          // of one connection
+  milliseconds failed_login_delay{1'000};  // before the first refusal; doubles, at most 15 s
   uint32_t max_bad_commands = 10;
   uint32_t max_line_bytes = 8192;
   uint32_t max_literal_bytes = 65536;
@@ -116,8 +119,8 @@ struct Admin {
 };
 
 struct Process {
-  uint32_t workers = 0;               // 0: one per core
-  std::optional<std::string> user;    // to become after binding, when started as root
+  uint32_t workers = 0;             // 0: one per core
+  std::optional<std::string> user;  // to become after binding, when started as root
   milliseconds drain_timeout{30'000};
 };
 

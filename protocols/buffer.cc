@@ -13,7 +13,9 @@ void Wipe(void* data, size_t size) {
   if (size > 0) explicit_bzero(data, size);
 }
 
-Buffer::~Buffer() { Clear(); }
+Buffer::~Buffer() {
+  Clear();
+}
 
 Buffer::Buffer(Buffer&& other) noexcept
     : data_(std::move(other.data_)),

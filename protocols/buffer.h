@@ -14,9 +14,9 @@ namespace gatepost::protocols {
 // Wipe overwrites `size` bytes at `data` in a way that the compiler does not remove.
 void Wipe(void* data, size_t size);
 
-// Buffer is a queue of bytes: appended at the end, consumed at the front. Memory is wiped when bytes
-// are consumed, when the buffer grows or is destroyed. An empty Buffer owns no memory.
-// Views from view() are valid until the next non-const call.
+// Buffer is a queue of bytes: appended at the end, consumed at the front. Memory is wiped when
+// bytes are consumed, when the buffer grows or is destroyed. An empty Buffer owns no memory. Views
+// from view() are valid until the next non-const call.
 class Buffer {
  public:
   Buffer() = default;

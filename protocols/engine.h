@@ -1,7 +1,7 @@
 // The contract of the protocol engines: bytes in, bytes and one Action out.
 //
-// Server engines face the client (IMAP, POP3, SMTP before and during login); client engines face the
-// backend (greeting, STARTTLS, login). They do no I/O, read no clock, keep no global, and log
+// Server engines face the client (IMAP, POP3, SMTP before and during login); client engines face
+// the backend (greeting, STARTTLS, login). They do no I/O, read no clock, keep no global, and log
 // nothing. The session (gateway/session) drives them. One thread at a time.
 //
 // Rules that every engine keeps, and that tests/unit/protocols asserts:
@@ -58,11 +58,11 @@ struct ServerFacts {
 
 // Why an engine wants the connection closed. The engine has already appended its farewell.
 enum class QuitReason : uint8_t {
-  kLoggedOut,          // LOGOUT, QUIT
-  kTooManyErrors,      // bad commands
-  kLineTooLong,        // a line or literal that can't be resynchronised
-  kCommandInjection,   // bytes behind STARTTLS/STLS
-  kHttp,               // another protocol on a mail port
+  kLoggedOut,         // LOGOUT, QUIT
+  kTooManyErrors,     // bad commands
+  kLineTooLong,       // a line or literal that can't be resynchronised
+  kCommandInjection,  // bytes behind STARTTLS/STLS
+  kHttp,              // another protocol on a mail port
   kTls,
   kSsh,
   kCount
@@ -98,30 +98,32 @@ struct ServerCounts {
   uint32_t bad_commands = 0;
   uint32_t lines_too_long = 0;
   uint32_t bad_base64 = 0;
-  uint32_t aborted_auth = 0;         // "*" or an empty exchange
+  uint32_t aborted_auth = 0;  // "*" or an empty exchange
   uint32_t unknown_mechanisms = 0;
-  uint32_t tls_required = 0;         // login refused since TLS is not active
-  uint32_t auth_required = 0;        // SMTP: MAIL and the like before AUTH
+  uint32_t tls_required = 0;   // login refused since TLS is not active
+  uint32_t auth_required = 0;  // SMTP: MAIL and the like before AUTH
   uint32_t starttls_refused = 0;
 };
 
-// ---- actions of a server engine ------------------------------------------------------------------
+// ---- actions of a server engine
+// ------------------------------------------------------------------
 
-struct NeedInput {};                // everything usable was consumed; call again with more
-struct StartTls {};                 // flush output, start the TLS server handshake, TlsStarted()
-struct Authenticate {               // check these, then LoginSucceeded() or LoginFailed()
+struct NeedInput {};   // everything usable was consumed; call again with more
+struct StartTls {};    // flush output, start the TLS server handshake, TlsStarted()
+struct Authenticate {  // check these, then LoginSucceeded() or LoginFailed()
   sasl::Credentials credentials;
 };
-struct Quit {                       // flush output, close
+struct Quit {  // flush output, close
   QuitReason reason;
 };
 using ServerAction = std::variant<NeedInput, StartTls, Authenticate, Quit>;
 
 // The backend's answer to our login, to be shown to the client. No part contains the backend-side
-// tag; lines end in CRLF. Empty `status`: the login needed no exchange, the engine uses its own text.
+// tag; lines end in CRLF. Empty `status`: the login needed no exchange, the engine uses its own
+// text.
 struct LoginReply {
   std::string untagged;  // IMAP: whole untagged response lines that came with the answer
-  std::string status;    // IMAP "OK [CAPABILITY …] done\r\n", POP3 "+OK …\r\n", SMTP "235 …\r\n"
+  std::string status;  // IMAP "OK [CAPABILITY …] done\r\n", POP3 "+OK …\r\n", SMTP "235 …\r\n"
 };
 
 class ServerEngine {
@@ -163,41 +165,42 @@ class ServerEngine {
   ServerCounts counts_;
 };
 
-// ---- client engines ------------------------------------------------------------------------------
+// ---- client engines
+// ------------------------------------------------------------------------------
 
 enum class BackendTls : uint8_t { kNone, kStartTls, kImplicit };
 
 struct ClientFacts {
-  std::string hostname;                    // our EHLO name
-  BackendTls tls = BackendTls::kNone;      // kStartTls: the engine asks for it before anything else
+  std::string hostname;                // our EHLO name
+  BackendTls tls = BackendTls::kNone;  // kStartTls: the engine asks for it before anything else
   // Borrowed for the engine's life. Null: learn the capabilities, then log out (a probe).
   const sasl::Credentials* credentials = nullptr;
-  bool authenticate = true;                // false: SMTP to a backend that wants no AUTH
+  bool authenticate = true;  // false: SMTP to a backend that wants no AUTH
   size_t max_line_bytes = 8192;
 };
 
 // Why the backend could not serve a login.
 enum class BackendFailure : uint8_t {
-  kRefusedService,     // greeting 421/554, BYE, -ERR: another member may serve
-  kUnavailable,        // [UNAVAILABLE], [SYS/TEMP], 4yz: another member may serve
-  kProtocolError,      // nonsense: another member may serve
-  kNoStartTls,         // STARTTLS wanted and not offered or refused
-  kNoMechanism,        // no mechanism that can carry these credentials
-  kInjection,          // bytes behind the STARTTLS reply
-  kUnencodable,        // the credentials can't be written in this protocol
+  kRefusedService,  // greeting 421/554, BYE, -ERR: another member may serve
+  kUnavailable,     // [UNAVAILABLE], [SYS/TEMP], 4yz: another member may serve
+  kProtocolError,   // nonsense: another member may serve
+  kNoStartTls,      // STARTTLS wanted and not offered or refused
+  kNoMechanism,     // no mechanism that can carry these credentials
+  kInjection,       // bytes behind the STARTTLS reply
+  kUnencodable,     // the credentials can't be written in this protocol
   kCount
 };
 
-struct LoggedIn {          // also the end of a probe; what `input` still holds belongs to the client
+struct LoggedIn {  // also the end of a probe; what `input` still holds belongs to the client
   LoginReply reply;
 };
-struct Refused {           // the backend said no to these credentials
+struct Refused {  // the backend said no to these credentials
   LoginFailure reason;
-  std::string text;        // the backend's text, one line, for the log; not trusted
+  std::string text;  // the backend's text, one line, for the log; not trusted
 };
 struct Failed {
   BackendFailure reason;
-  std::string detail;      // for the log; not trusted, may hold any bytes
+  std::string detail;  // for the log; not trusted, may hold any bytes
 };
 using ClientAction = std::variant<NeedInput, StartTls, LoggedIn, Refused, Failed>;
 
@@ -206,8 +209,9 @@ class ClientEngine {
   virtual ~ClientEngine() = default;
 
   // Next consumes the backend's responses from `input`, appends commands to `output`, and says what
-  // to do. Call it once with an empty input at the start. After LoggedIn, Refused or Failed not again.
-  // A response is believed only if its question was asked: bytes that come before are Failed.
+  // to do. Call it once with an empty input at the start. After LoggedIn, Refused or Failed not
+  // again. A response is believed only if its question was asked: bytes that come before are
+  // Failed.
   virtual ClientAction Next(Buffer& input, Buffer& output) = 0;
 
   // TlsStarted tells that the handshake after StartTls succeeded; capabilities are forgotten.

@@ -19,24 +19,34 @@ std::string_view Name(Protocol protocol) {
   return kNames[static_cast<size_t>(protocol)];
 }
 
-std::string_view AlpnId(Protocol protocol) { return Name(protocol); }
+std::string_view AlpnId(Protocol protocol) {
+  return Name(protocol);
+}
 
 std::unique_ptr<ServerEngine> MakeServerEngine(Protocol protocol, ServerFacts facts) {
   switch (protocol) {
-    case Protocol::kImap: return std::make_unique<imap::ServerEngine>(std::move(facts));
-    case Protocol::kPop3: return std::make_unique<pop3::ServerEngine>(std::move(facts));
-    case Protocol::kSmtp: return std::make_unique<smtp::ServerEngine>(std::move(facts));
-    case Protocol::kCount: break;
+    case Protocol::kImap:
+      return std::make_unique<imap::ServerEngine>(std::move(facts));
+    case Protocol::kPop3:
+      return std::make_unique<pop3::ServerEngine>(std::move(facts));
+    case Protocol::kSmtp:
+      return std::make_unique<smtp::ServerEngine>(std::move(facts));
+    case Protocol::kCount:
+      break;
   }
   return nullptr;
 }
 
 std::unique_ptr<ClientEngine> MakeClientEngine(Protocol protocol, ClientFacts facts) {
   switch (protocol) {
-    case Protocol::kImap: return std::make_unique<imap::ClientEngine>(std::move(facts));
-    case Protocol::kPop3: return std::make_unique<pop3::ClientEngine>(std::move(facts));
-    case Protocol::kSmtp: return std::make_unique<smtp::ClientEngine>(std::move(facts));
-    case Protocol::kCount: break;
+    case Protocol::kImap:
+      return std::make_unique<imap::ClientEngine>(std::move(facts));
+    case Protocol::kPop3:
+      return std::make_unique<pop3::ClientEngine>(std::move(facts));
+    case Protocol::kSmtp:
+      return std::make_unique<smtp::ClientEngine>(std::move(facts));
+    case Protocol::kCount:
+      break;
   }
   return nullptr;
 }

@@ -1,4 +1,5 @@
-// The observer of a relay after login: sees both directions, says for each piece what becomes of it.
+// The observer of a relay after login: sees both directions, says for each piece what becomes of
+// it.
 //
 // SMTP has one (protocols/smtp/relay_scanner.h); IMAP and POP3 relay opaquely, without. No I/O; it
 // copies nothing of what passes. Owned by the relay; one thread.
@@ -19,9 +20,9 @@ struct RelayCounts {
   uint32_t messages_accepted = 0;
   uint32_t messages_refused = 0;
   uint32_t recipients = 0;
-  uint32_t smuggling_refused = 0;   // messages with a bare CR or LF
-  uint32_t commands_refused = 0;    // STARTTLS, AUTH, XCLIENT, XFORWARD, …
-  uint64_t message_bytes = 0;       // of the accepted messages, as they were sent to the backend
+  uint32_t smuggling_refused = 0;  // messages with a bare CR or LF
+  uint32_t commands_refused = 0;   // STARTTLS, AUTH, XCLIENT, XFORWARD, …
+  uint64_t message_bytes = 0;      // of the accepted messages, as they were sent to the backend
 };
 
 class RelayScanner {
@@ -44,8 +45,8 @@ class RelayScanner {
   virtual ~RelayScanner() = default;
 
   // FromClient looks at what the client sent and was not consumed yet (not empty). What the scanner
-  // appends to `to_backend` goes to the backend before the bytes that this step forwards; `to_client`
-  // goes to the client at once. kForward and kSwallow never return 0 bytes.
+  // appends to `to_backend` goes to the backend before the bytes that this step forwards;
+  // `to_client` goes to the client at once. kForward and kSwallow never return 0 bytes.
   virtual Step FromClient(std::string_view input, Buffer& to_client, Buffer& to_backend) = 0;
 
   // FromBackend likewise; what it appends to `to_client` goes before the bytes that it forwards.
@@ -58,8 +59,9 @@ class RelayScanner {
   // command is unanswered, no mail data is under way, no transaction is open.
   [[nodiscard]] virtual bool AtBoundary() const = 0;
 
-  // CanSpeak says whether a reply of ours would be understood as one (not inside mail data, no reply
-  // half forwarded). At a hard deadline a notice may be sent where AtBoundary is false but this true.
+  // CanSpeak says whether a reply of ours would be understood as one (not inside mail data, no
+  // reply half forwarded). At a hard deadline a notice may be sent where AtBoundary is false but
+  // this true.
   [[nodiscard]] virtual bool CanSpeak() const = 0;
 
   // Say appends a notice in the protocol's words.

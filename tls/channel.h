@@ -82,8 +82,9 @@ class Channel {
   void Start();
 
   // Receive takes ciphertext and decrypts into `plaintext`, whose size must be at least that of
-  // `ciphertext`; it consumes all of the ciphertext in any case (an incomplete record is kept inside)
-  // and returns the number of plaintext bytes. During the handshake it drives the handshake.
+  // `ciphertext`; it consumes all of the ciphertext in any case (an incomplete record is kept
+  // inside) and returns the number of plaintext bytes. During the handshake it drives the
+  // handshake.
   [[nodiscard]] size_t Receive(Bytes ciphertext, std::span<uint8_t> plaintext);
 
   // PeerClosed tells that the TCP connection ended without close_notify.

@@ -15,7 +15,9 @@ Secret::Secret(std::string_view bytes) : size_(bytes.size()) {
   memcpy(data_.get(), bytes.data(), bytes.size());
 }
 
-Secret::~Secret() { protocols::Wipe(data_.get(), size_); }
+Secret::~Secret() {
+  protocols::Wipe(data_.get(), size_);
+}
 
 Secret::Secret(Secret&& other) noexcept
     : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}

@@ -38,9 +38,9 @@ std::ostream& operator<<(std::ostream&, const Secret&) = delete;
 
 // How the client presented its credentials.
 enum class Mechanism : uint8_t {
-  kPlain,      // SASL PLAIN, RFC 4616
-  kLogin,      // SASL LOGIN, draft-murchison-sasl-login
-  kProtocol,   // the protocol's own command: IMAP LOGIN, POP3 USER/PASS
+  kPlain,     // SASL PLAIN, RFC 4616
+  kLogin,     // SASL LOGIN, draft-murchison-sasl-login
+  kProtocol,  // the protocol's own command: IMAP LOGIN, POP3 USER/PASS
   kCount
 };
 // Name returns the mechanism's name for logs and metric labels: "PLAIN", "LOGIN", "cleartext".

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "protocols/sasl/mechanisms.h"
+
+#include <utility>
+
+#include "protocols/line_framer.h"
+#include "protocols/sasl/base64.h"
+
+namespace gatepost::sasl {
+namespace {
+
+constexpr std::string_view kUsernamePrompt = "VXNlcm5hbWU6";  // "Username:"
+constexpr std::string_view kPasswordPrompt = "UGFzc3dvcmQ6";  // "Password:"
+
+bool Presentable(std::string_view part) {
+  return part.find_first_of(std::string_view("\0\r\n", 3)) == std::string_view::npos;
+}
+
+}  // namespace
+
+std::optional<Mechanism> FindMechanism(std::string_view name) {
+  if (protocols::EqualsIgnoreCase(name, "PLAIN")) return Mechanism::kPlain;
+  if (protocols::EqualsIgnoreCase(name, "LOGIN")) return Mechanism::kLogin;
+  return std::nullopt;
+}
+
+ServerExchange::ServerExchange(Mechanism mechanism) {
+  credentials_.mechanism = mechanism;
+}
+
+ServerExchange::Status ServerExchange::Begin(std::optional<std::string_view> initial_response) {
+  if (initial_response) return Step(*initial_response == "=" ? "" : *initial_response);
+  challenge_ = credentials_.mechanism == Mechanism::kLogin ? kUsernamePrompt : std::string_view();
+  return Status::kChallenge;
+}
+
+ServerExchange::Status ServerExchange::Step(std::string_view line) {
+  if (line == "*") return Status::kAborted;
+  protocols::Buffer message;
+  if (!DecodeBase64(line, message)) return Status::kBadBase64;
+  return Accept(message.view());
+}
+
+ServerExchange::Status ServerExchange::Accept(std::string_view message) {
+  if (credentials_.mechanism == Mechanism::kLogin) {
+    if (!Presentable(message)) return Status::kMalformed;
+    if (!have_user_) {
+      if (message.empty()) return Status::kMalformed;
+      credentials_.authentication_identity = message;
+      have_user_ = true;
+      challenge_ = kPasswordPrompt;
+      return Status::kChallenge;
+    }
+    credentials_.password = Secret(message);
+    return Status::kDone;
+  }
+  // RFC 4616 §2: message = [authzid] NUL authcid NUL passwd
+  const size_t first = message.find('\0');
+  if (first == std::string_view::npos) return Status::kMalformed;
+  const size_t second = message.find('\0', first + 1);
+  if (second == std::string_view::npos) return Status::kMalformed;
+  const std::string_view authorization = message.substr(0, first);
+  const std::string_view authentication = message.substr(first + 1, second - first - 1);
+  const std::string_view password = message.substr(second + 1);
+  if (authentication.empty() || !Presentable(authorization) || !Presentable(authentication) ||
+      !Presentable(password)) {
+    return Status::kMalformed;
+  }
+  credentials_.authorization_identity = authorization;
+  credentials_.authentication_identity = authentication;
+  credentials_.password = Secret(password);
+  return Status::kDone;
+}
+
+Credentials ServerExchange::TakeCredentials() {
+  return std::move(credentials_);
+}
+
+void AppendPlain(const Credentials& credentials, protocols::Buffer& output) {
+  protocols::Buffer message;
+  message << credentials.authorization_identity << std::string_view("\0", 1)
+          << credentials.authentication_identity << std::string_view("\0", 1)
+          << credentials.password.Reveal();
+  EncodeBase64(message.view(), output);
+}
+
+}  // namespace gatepost::sasl
