@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "protocols/imap/client_engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "protocols/line_framer.h"
+#include "protocols/sasl/mechanisms.h"
+
+namespace gatepost::imap {
+namespace {
+
+using protocols::BackendFailure;
+using protocols::BackendTls;
+using protocols::Buffer;
+using protocols::ClientAction;
+using protocols::EqualsIgnoreCase;
+using protocols::Failed;
+using protocols::LoginFailure;
+using protocols::NeedInput;
+using protocols::Refused;
+
+// Of one response, and of all untagged responses that come with the answer to the login.
+constexpr size_t kMaxResponseBytes = 65536;
+
+bool Writable(std::string_view text) {
+  return text.find_first_of(std::string_view("\0\r\n", 3)) == std::string_view::npos;
+}
+
+bool IsPrintableAscii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
+}
+
+void AppendQuoted(std::string_view text, Buffer& output) {
+  output << "\"";
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '"' || text[i] == '\\') output << "\\";
+    output << text.substr(i, 1);
+  }
+  output << "\"";
+}
+
+Failed ProtocolError(std::string_view what, std::string_view bytes = {}) {
+  return Failed{BackendFailure::kProtocolError, std::string(what) + std::string(bytes)};
+}
+
+// RFC 5530 §3. A refusal without a code, or with one that says nothing of why, is about the
+// credentials.
+ClientAction RefusalOf(const Response& response) {
+  const auto is = [&](std::string_view code) { return EqualsIgnoreCase(response.code, code); };
+  std::string text(response.text);
+  // A referral leads to a server that we were not told to trust; these are no wrong passwords.
+  if (is("UNAVAILABLE") || is("INUSE") || is("SERVERBUG") || is("REFERRAL")) {
+    return Failed{BackendFailure::kUnavailable, std::move(text)};
+  }
+  if (is("PRIVACYREQUIRED")) return Failed{BackendFailure::kNoMechanism, std::move(text)};
+  LoginFailure reason = LoginFailure::kBadCredentials;
+  if (is("AUTHORIZATIONFAILED")) reason = LoginFailure::kAuthorizationDenied;
+  if (is("EXPIRED")) reason = LoginFailure::kPasswordExpired;
+  if (is("CONTACTADMIN")) reason = LoginFailure::kAccountDisabled;
+  if (is("LIMIT")) reason = LoginFailure::kTooManyConnections;
+  return Refused{reason, std::move(text)};
+}
+
+}  // namespace
+
+ClientEngine::ClientEngine(protocols::ClientFacts facts)
+    : facts_(std::move(facts)), framer_(facts_.max_line_bytes, kMaxResponseBytes) {}
+
+ClientAction ClientEngine::Next(Buffer& input, Buffer& output) {
+  while (true) {
+    // Only untagged responses may come unasked. Those that are complete are read before the next
+    // command goes out, so that nothing which came before a question counts as its answer.
+    const bool command_due = phase_ == Phase::kStartTlsDue || phase_ == Phase::kCapabilityDue ||
+                             phase_ == Phase::kLoginDue;
+    if (command_due && !input.empty() && input.view().front() != '*') {
+      return ProtocolError("response without a command");
+    }
+    const ResponseFramer::Result result = framer_.Scan(input.view());
+    if (result == ResponseFramer::Result::kTooLong) return ProtocolError("response too long");
+    if (result == ResponseFramer::Result::kNeedInput) {
+      Outcome outcome = SendDue(output);
+      return outcome ? std::move(*outcome) : NeedInput{};
+    }
+    const size_t length = framer_.response_bytes();
+    const std::string_view bytes = input.view().substr(0, length);
+    const std::optional<Response> response = ParseResponse(bytes);
+    if (!response) return ProtocolError("not a response: ", bytes);
+    Outcome outcome = OnResponse(bytes, *response, input.size() > length, output);
+    input.Consume(length);
+    framer_.Reset();
+    if (outcome) return std::move(*outcome);
+  }
+}
+
+ClientEngine::Outcome ClientEngine::OnResponse(std::string_view bytes, const Response& response,
+                                               bool more_input, Buffer& output) {
+  if (phase_ == Phase::kGreeting) return OnGreeting(response);
+  switch (response.kind) {
+    case ResponseKind::kUntagged:
+      return OnUntagged(bytes, response);
+    case ResponseKind::kContinuation:
+      return OnContinuation(output);
+    case ResponseKind::kTagged:
+      return OnTagged(response, more_input);
+  }
+  return std::nullopt;
+}
+
+ClientEngine::Outcome ClientEngine::OnGreeting(const Response& response) {
+  if (response.kind != ResponseKind::kUntagged) return ProtocolError("no greeting");
+  if (response.condition == Condition::kBye) {
+    return Failed{BackendFailure::kRefusedService, std::string(response.data)};
+  }
+  // PREAUTH would log every client in as somebody whom nobody named.
+  if (response.condition != Condition::kOk) {
+    return ProtocolError("unexpected greeting: ", response.data);
+  }
+  if (EqualsIgnoreCase(response.code, "CAPABILITY")) {
+    capabilities_ = ParseCapabilities(response.code_arguments);
+    capabilities_known_ = true;
+  }
+  if (facts_.tls == BackendTls::kStartTls) {
+    phase_ = Phase::kStartTlsDue;
+  } else {
+    phase_ = capabilities_known_ ? Phase::kLoginDue : Phase::kCapabilityDue;
+  }
+  return std::nullopt;
+}
+
+ClientEngine::Outcome ClientEngine::OnUntagged(std::string_view bytes, const Response& response) {
+  if (response.condition == Condition::kBye) {
+    return Failed{BackendFailure::kRefusedService, std::string(response.data)};
+  }
+  if (response.condition == Condition::kBad || response.condition == Condition::kPreauth) {
+    return ProtocolError("unexpected response: ", response.data);
+  }
+  if (phase_ == Phase::kLogin) {
+    // Its line end may be a bare LF; what we write ends in CRLF.
+    bytes.remove_suffix(1);
+    if (bytes.ends_with('\r')) bytes.remove_suffix(1);
+    if (untagged_.size() + bytes.size() + 2 > kMaxResponseBytes) {
+      return ProtocolError("too many untagged responses");
+    }
+    untagged_.append(bytes).append("\r\n");
+    return std::nullopt;
+  }
+  std::string_view data = response.data;
+  constexpr std::string_view kCapability = "CAPABILITY ";
+  if (response.condition == Condition::kNone &&
+      EqualsIgnoreCase(data.substr(0, kCapability.size()), kCapability)) {
+    data.remove_prefix(kCapability.size());
+    capabilities_ = ParseCapabilities(data);
+    capabilities_known_ = true;
+  }
+  return std::nullopt;
+}
+
+ClientEngine::Outcome ClientEngine::OnContinuation(Buffer& output) {
+  if (phase_ != Phase::kLogin || parts_sent_ == login_parts_.size()) {
+    return ProtocolError("unexpected continuation request");
+  }
+  SendLoginPart(output);
+  return std::nullopt;
+}
+
+ClientEngine::Outcome ClientEngine::OnTagged(const Response& response, bool more_input) {
+  if (response.tag != tag_) return ProtocolError("unexpected tag");
+  tag_.clear();
+  if (phase_ == Phase::kStartTls) {
+    if (response.condition != Condition::kOk) {
+      return Failed{BackendFailure::kNoStartTls, std::string(response.data)};
+    }
+    // RFC 9051 §6.2.1: what stands behind this line came in cleartext, from anybody.
+    if (more_input) return Failed{BackendFailure::kInjection, {}};
+    phase_ = Phase::kTlsHandshake;
+    return protocols::StartTls{};
+  }
+  if (phase_ == Phase::kCapability) {
+    if (response.condition != Condition::kOk || !capabilities_known_) {
+      return ProtocolError("no capabilities: ", response.data);
+    }
+    phase_ = Phase::kLoginDue;
+    return std::nullopt;
+  }
+  return OnLoginAnswer(response);
+}
+
+ClientEngine::Outcome ClientEngine::OnLoginAnswer(const Response& response) {
+  switch (response.condition) {
+    case Condition::kOk:
+      if (parts_sent_ < login_parts_.size()) return ProtocolError("login believed half told");
+      return protocols::LoggedIn{{std::move(untagged_), std::string(response.data).append("\r\n")}};
+    case Condition::kNo:
+      return RefusalOf(response);
+    case Condition::kNone:
+    case Condition::kBad:
+    case Condition::kBye:
+    case Condition::kPreauth:
+      break;
+  }
+  return ProtocolError("login answered: ", response.data);
+}
+
+ClientEngine::Outcome ClientEngine::SendDue(Buffer& output) {
+  switch (phase_) {
+    case Phase::kStartTlsDue:
+      if (capabilities_known_ && !Offers("STARTTLS")) {
+        return Failed{BackendFailure::kNoStartTls, "STARTTLS is not offered"};
+      }
+      phase_ = Phase::kStartTls;
+      Send("STARTTLS", output);
+      return std::nullopt;
+    case Phase::kCapabilityDue:
+      if (capabilities_known_) {  // told unasked
+        phase_ = Phase::kLoginDue;
+        return Login(output);
+      }
+      phase_ = Phase::kCapability;
+      Send("CAPABILITY", output);
+      return std::nullopt;
+    case Phase::kLoginDue:
+      return Login(output);
+    case Phase::kTlsHandshake:
+    case Phase::kGreeting:
+    case Phase::kStartTls:
+    case Phase::kCapability:
+    case Phase::kLogin:
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+ClientEngine::Outcome ClientEngine::Login(Buffer& output) {
+  phase_ = Phase::kLogin;
+  if (!facts_.credentials) {
+    Send("LOGOUT", output);
+    return protocols::LoggedIn{};
+  }
+  const sasl::Credentials& credentials = *facts_.credentials;
+  if (!Writable(credentials.authorization_identity) ||
+      !Writable(credentials.authentication_identity) || !Writable(credentials.password.Reveal())) {
+    return Failed{BackendFailure::kUnencodable, {}};
+  }
+  PrepareLogin(credentials);
+  if (login_parts_.empty()) {
+    return Failed{BackendFailure::kNoMechanism, "no mechanism for these credentials"};
+  }
+  SendLoginPart(output);
+  return std::nullopt;
+}
+
+void ClientEngine::PrepareLogin(const sasl::Credentials& credentials) {
+  NewTag();
+  Buffer part;
+  part << tag_ << " ";
+  const auto cut = [&] { login_parts_.push_back(std::exchange(part, Buffer())); };
+  if (Offers("AUTH=PLAIN")) {
+    part << "AUTHENTICATE PLAIN";
+    if (Offers("SASL-IR")) {
+      part << " ";
+    } else {
+      part << "\r\n";
+      cut();
+    }
+    sasl::AppendPlain(credentials, part);
+    part << "\r\n";
+    cut();
+    return;
+  }
+  // LOGIN can't say on whose behalf.
+  if (Offers("LOGINDISABLED") || !credentials.authorization_identity.empty()) return;
+  const bool literal_plus = Offers("LITERAL+") || Offers("LITERAL-");
+  part << "LOGIN";
+  for (const std::string_view text :
+       {std::string_view(credentials.authentication_identity), credentials.password.Reveal()}) {
+    part << " ";
+    if (IsPrintableAscii(text)) {
+      AppendQuoted(text, part);
+      continue;
+    }
+    // LITERAL- allows non-synchronising literals of up to 4096 bytes (RFC 7888 §5).
+    const bool synchronising = !literal_plus || (!Offers("LITERAL+") && text.size() > 4096);
+    part << "{" << std::to_string(text.size()) << (synchronising ? "}\r\n" : "+}\r\n");
+    if (synchronising) cut();
+    part << text;
+  }
+  part << "\r\n";
+  cut();
+}
+
+void ClientEngine::SendLoginPart(Buffer& output) {
+  Buffer& part = login_parts_[parts_sent_++];
+  output << part.view();
+  part.Clear();
+}
+
+void ClientEngine::TlsStarted() {
+  // RFC 9051 §6.2.1: what was learnt in cleartext must be forgotten.
+  capabilities_.clear();
+  capabilities_known_ = false;
+  framer_.Reset();
+  phase_ = Phase::kCapabilityDue;
+}
+
+void ClientEngine::Send(std::string_view command, Buffer& output) {
+  NewTag();
+  output << tag_ << " " << command << "\r\n";
+}
+
+void ClientEngine::NewTag() {
+  tag_ = "G" + std::to_string(++last_tag_);
+}
+
+bool ClientEngine::Offers(std::string_view capability) const {
+  return std::any_of(capabilities_.begin(), capabilities_.end(), [&](const std::string& offered) {
+    return EqualsIgnoreCase(offered, capability);
+  });
+}
+
+}  // namespace gatepost::imap

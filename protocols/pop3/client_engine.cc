@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "protocols/pop3/client_engine.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "protocols/line_framer.h"
+#include "protocols/sasl/mechanisms.h"
+
+namespace gatepost::pop3 {
+namespace {
+
+using protocols::BackendFailure;
+using protocols::BackendTls;
+using protocols::Buffer;
+using protocols::ClientAction;
+using protocols::EqualsIgnoreCase;
+using protocols::Failed;
+using protocols::LoginFailure;
+using protocols::NeedInput;
+using protocols::Refused;
+
+constexpr size_t kMaxCapabilityBytes = 65536;
+
+// A status indicator, alone or followed by text (RFC 1939 §3).
+bool HasStatus(std::string_view line, std::string_view status) {
+  return line.starts_with(status) && (line.size() == status.size() || line[status.size()] == ' ');
+}
+bool IsOk(std::string_view line) {
+  return HasStatus(line, "+OK");
+}
+bool IsErr(std::string_view line) {
+  return HasStatus(line, "-ERR");
+}
+
+bool Writable(std::string_view text) {
+  return text.find_first_of(std::string_view("\0\r\n", 3)) == std::string_view::npos;
+}
+
+Failed ProtocolError(std::string_view what, std::string_view line = {}) {
+  return Failed{BackendFailure::kProtocolError, std::string(what) + std::string(line)};
+}
+
+// The backend's "-ERR" to a login: RFC 2449 §8, RFC 3206 §4.
+ClientAction RefusalOf(std::string_view line) {
+  line.remove_prefix(std::min<size_t>(line.size(), 5));  // "-ERR "
+  std::string_view code;
+  std::string_view text = line;
+  const size_t close = line.find(']');
+  if (line.starts_with('[') && close != std::string_view::npos) {
+    code = line.substr(1, close - 1);
+    text = line.substr(close + 1);
+    if (text.starts_with(' ')) text.remove_prefix(1);
+  }
+  if (EqualsIgnoreCase(code, "SYS/TEMP")) {
+    return Failed{BackendFailure::kUnavailable, std::string(text)};
+  }
+  if (EqualsIgnoreCase(code, "SYS/PERM")) {
+    return Failed{BackendFailure::kNoMechanism, std::string(text)};
+  }
+  LoginFailure reason = LoginFailure::kBadCredentials;
+  if (EqualsIgnoreCase(code, "IN-USE")) reason = LoginFailure::kTooManyConnections;
+  if (EqualsIgnoreCase(code, "LOGIN-DELAY")) reason = LoginFailure::kRateLimited;
+  return Refused{reason, std::string(text)};
+}
+
+}  // namespace
+
+ClientEngine::ClientEngine(protocols::ClientFacts facts) : facts_(std::move(facts)) {}
+
+ClientAction ClientEngine::Next(Buffer& input, Buffer& output) {
+  if (phase_ == Phase::kTlsStarted) {
+    if (!input.empty()) return ProtocolError("response without a command");
+    output << "CAPA\r\n";
+    phase_ = Phase::kCapa;
+  }
+  while (true) {
+    const std::optional<protocols::Line> line = protocols::FindLine(input.view());
+    const size_t max = facts_.max_line_bytes;
+    if (line ? line->text.size() > max : input.size() > max + 1) {
+      return ProtocolError("line too long");
+    }
+    if (!line) return NeedInput{};
+    const size_t unsent = output.size();
+    const bool more_input = input.size() > line->wire_bytes;
+    Outcome outcome = OnLine(line->text, more_input, output);
+    input.Consume(line->wire_bytes);
+    if (outcome) return std::move(*outcome);
+    // A server speaks when asked: what is already there can't answer the command just written.
+    if (more_input && output.size() > unsent) return ProtocolError("response without a command");
+  }
+}
+
+ClientEngine::Outcome ClientEngine::OnLine(std::string_view line, bool more_input, Buffer& output) {
+  switch (phase_) {
+    case Phase::kGreeting:
+      return OnGreeting(line, output);
+    case Phase::kStls:
+      if (!IsOk(line)) return Failed{BackendFailure::kNoStartTls, std::string(line)};
+      // RFC 2595 §4: what stands behind this line came in cleartext, from anybody.
+      if (more_input) return Failed{BackendFailure::kInjection, {}};
+      phase_ = Phase::kTlsStarted;
+      return protocols::StartTls{};
+    case Phase::kTlsStarted:
+      return ProtocolError("response without a command");
+    case Phase::kCapa:
+      if (IsErr(line)) return Login(output);  // a server from before RFC 2449
+      if (!IsOk(line)) return ProtocolError("not a response: ", line);
+      has_capa_ = true;
+      phase_ = Phase::kCapaList;
+      return std::nullopt;
+    case Phase::kCapaList:
+      return OnCapability(line, output);
+    case Phase::kUser:
+      if (IsErr(line)) return RefusalOf(line);
+      if (!IsOk(line)) return ProtocolError("not a response: ", line);
+      phase_ = Phase::kPass;
+      output << "PASS " << facts_.credentials->password.Reveal() << "\r\n";
+      return std::nullopt;
+    case Phase::kAuth:
+      if (IsErr(line)) return RefusalOf(line);
+      if (line != "+" && !line.starts_with("+ ")) return ProtocolError("not a challenge: ", line);
+      phase_ = Phase::kAuthResponse;
+      sasl::AppendPlain(*facts_.credentials, output);
+      output << "\r\n";
+      return std::nullopt;
+    case Phase::kPass:
+    case Phase::kAuthResponse:
+      if (IsErr(line)) return RefusalOf(line);
+      if (!IsOk(line)) return ProtocolError("not a response: ", line);
+      return protocols::LoggedIn{{{}, std::string(line).append("\r\n")}};
+  }
+  return std::nullopt;
+}
+
+ClientEngine::Outcome ClientEngine::OnGreeting(std::string_view line, Buffer& output) {
+  if (IsErr(line)) return Failed{BackendFailure::kRefusedService, std::string(line)};
+  if (!IsOk(line)) return ProtocolError("unexpected greeting: ", line);
+  if (facts_.tls == BackendTls::kStartTls) {
+    output << "STLS\r\n";
+    phase_ = Phase::kStls;
+  } else {
+    output << "CAPA\r\n";
+    phase_ = Phase::kCapa;
+  }
+  return std::nullopt;
+}
+
+ClientEngine::Outcome ClientEngine::OnCapability(std::string_view line, Buffer& output) {
+  if (line == ".") return Login(output);
+  if (line.starts_with('.')) line.remove_prefix(1);  // RFC 1939 §3: byte-stuffed
+  capability_bytes_ += line.size() + 2;
+  if (capability_bytes_ > kMaxCapabilityBytes) return ProtocolError("CAPA has no end");
+  capabilities_.emplace_back(line);
+  return std::nullopt;
+}
+
+ClientEngine::Outcome ClientEngine::Login(Buffer& output) {
+  if (!facts_.credentials) {
+    output << "QUIT\r\n";
+    return protocols::LoggedIn{};
+  }
+  const sasl::Credentials& credentials = *facts_.credentials;
+  const std::string_view user = credentials.authentication_identity;
+  const std::string_view password = credentials.password.Reveal();
+  if (!Writable(user) || !Writable(password) || !Writable(credentials.authorization_identity)) {
+    return Failed{BackendFailure::kUnencodable, {}};
+  }
+  const bool offers_user = !has_capa_ || Offers("USER");
+  // USER and PASS carry no control characters, and servers disagree on spaces at the ends of what
+  // they carry: PLAIN is exact.
+  const bool encodable =
+      !user.empty() && !protocols::HasControl(user) && !protocols::HasControl(password);
+  const bool exact = user.find(' ') == std::string_view::npos && !password.starts_with(' ') &&
+                     !password.ends_with(' ') && !password.empty();
+  const bool needs_plain = !credentials.authorization_identity.empty() || !offers_user;
+  if (OffersPlain() && (needs_plain || !encodable || !exact)) {
+    phase_ = Phase::kAuth;
+    output << "AUTH PLAIN\r\n";
+    return std::nullopt;
+  }
+  if (needs_plain) {
+    return Failed{BackendFailure::kNoMechanism, "no mechanism for these credentials"};
+  }
+  if (!encodable) return Failed{BackendFailure::kUnencodable, {}};
+  phase_ = Phase::kUser;
+  output << "USER " << user << "\r\n";
+  return std::nullopt;
+}
+
+void ClientEngine::TlsStarted() {
+  // What was learnt in cleartext is forgotten; nothing was, since CAPA comes only now.
+  phase_ = Phase::kTlsStarted;
+}
+
+bool ClientEngine::Offers(std::string_view capability) const {
+  return std::any_of(capabilities_.begin(), capabilities_.end(), [&](const std::string& line) {
+    return EqualsIgnoreCase(std::string_view(line).substr(0, line.find(' ')), capability);
+  });
+}
+
+bool ClientEngine::OffersPlain() const {
+  return std::any_of(capabilities_.begin(), capabilities_.end(), [](std::string_view line) {
+    if (!EqualsIgnoreCase(line.substr(0, 5), "SASL ")) return false;
+    while (!line.empty()) {
+      const size_t end = std::min(line.find(' '), line.size());
+      if (EqualsIgnoreCase(line.substr(0, end), "PLAIN")) return true;
+      line.remove_prefix(std::min(end + 1, line.size()));
+    }
+    return false;
+  });
+}
+
+}  // namespace gatepost::pop3
