@@ -62,6 +62,7 @@ enum class QuitReason : uint8_t {
   kTooManyErrors,     // bad commands
   kLineTooLong,       // a line or literal that can't be resynchronised
   kCommandInjection,  // bytes behind STARTTLS/STLS
+  kProtocolViolation,  // of either peer, after login
   kHttp,              // another protocol on a mail port
   kTls,
   kSsh,
