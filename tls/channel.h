@@ -25,6 +25,7 @@ using Bytes = std::span<const uint8_t>;
 
 // Transport holds the ciphertext of the call under way. Every Channel operation appends what is to
 // be sent to `outgoing`; the owner sends and clears it after each operation (its capacity stays).
+// It must outlive its Channels.
 class Transport {
  public:
   Transport();
@@ -82,19 +83,23 @@ class Channel {
   void Start();
 
   // Receive takes ciphertext and decrypts into `plaintext`, whose size must be at least that of
-  // `ciphertext`; it consumes all of the ciphertext in any case (an incomplete record is kept
-  // inside) and returns the number of plaintext bytes. During the handshake it drives the
-  // handshake.
+  // `ciphertext` and kPlaintextMargin more (an earlier call may have left a record that lacks only
+  // its last byte); a smaller one breaks the connection rather than lose bytes. It consumes all of
+  // the ciphertext in any case (an incomplete record is kept inside) and returns the number of
+  // plaintext bytes. During the handshake it drives the handshake, and goes on to the data behind
+  // it. What came before a failure or a close_notify in the same call is returned.
+  static constexpr size_t kPlaintextMargin = 16 * 1024;
   [[nodiscard]] size_t Receive(Bytes ciphertext, std::span<uint8_t> plaintext);
 
-  // PeerClosed tells that the TCP connection ended without close_notify.
+  // PeerClosed tells that the TCP connection ended: without a close_notify before, that is a
+  // failure (kEof), for the bytes may have been cut off by anybody. RFC 8446 §6.1.
   void PeerClosed();
 
   // Send encrypts all of `plaintext` into transport.outgoing (16 KiB records). Established only.
   // Returns false when the connection is broken.
   [[nodiscard]] bool Send(Bytes plaintext);
 
-  // Shutdown appends close_notify. Reading may go on (half-close).
+  // Shutdown appends close_notify, once. Reading may go on (half-close). Established only.
   void Shutdown();
 
   [[nodiscard]] bool established() const { return established_; }
@@ -106,12 +111,16 @@ class Channel {
   [[nodiscard]] Facts facts() const;  // established only
 
  private:
-  // The rest is tls/channel.cc's.
-  void Fail();
-  bool Handshake();
+  struct Callbacks;
+
+  bool Make();
+  void Handshake();
+  void Established();
+  void Fail(int result);
+  void FailAs(Failure failure, std::string error);
 
   Transport& transport_;
-  std::shared_ptr<const ServerContext> server_context_;
+  std::shared_ptr<const ServerContext> server_context_;  // let go after the handshake
   std::shared_ptr<const ClientContext> client_context_;
   std::string server_name_;
   std::string error_;
@@ -119,6 +128,7 @@ class Channel {
   Failure failure_ = Failure::kNone;
   bool established_ = false;
   bool peer_closed_ = false;
+  bool shut_down_ = false;
 };
 
 }  // namespace gatepost::tls

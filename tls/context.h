@@ -10,19 +10,17 @@
 #include <tl/expected.hpp>
 #include <vector>
 
-struct ssl_ctx_st;  // BoringSSL's SSL_CTX
+#include "tls/error.h"
+#include "tls/profile.h"
+
+struct crypto_buffer_pool_st;  // BoringSSL's CRYPTO_BUFFER_POOL
+struct ssl_ctx_st;             // BoringSSL's SSL_CTX
+struct x509_store_st;          // BoringSSL's X509_STORE
 
 namespace gatepost::tls {
 
-// What went wrong, in words that name the file and the check. Never holds key material.
-struct Error {
-  std::string text;
-};
-
-// Versions and algorithms that a listener offers; tls/profile.h has the lists.
-enum class Profile : uint8_t { kModern, kIntermediate, kLegacy };
-
 class CertificateStore;
+struct Credential;
 
 struct ServerOptions {
   Profile profile = Profile::kIntermediate;
@@ -30,18 +28,26 @@ struct ServerOptions {
   std::shared_ptr<const CertificateStore> certificates;
 };
 
+// ServerContext is what a listener offers. Session tickets are on, encrypted with keys that the
+// library makes and rotates; nothing about sessions is kept in memory. No early data, no
+// renegotiation.
 class ServerContext {
  public:
   [[nodiscard]] static tl::expected<std::shared_ptr<const ServerContext>, Error> Make(
       const ServerOptions& options);
   ~ServerContext();
+  ServerContext(const ServerContext&) = delete;
+  ServerContext& operator=(const ServerContext&) = delete;
 
  private:
   friend class Channel;
+  struct Callbacks;
   ServerContext() = default;
+
   ssl_ctx_st* context_ = nullptr;
   std::string alpn_;
   std::shared_ptr<const CertificateStore> certificates_;
+  const Credential* default_credential_ = nullptr;  // the one that context_ itself has
 };
 
 struct ClientOptions {
@@ -50,17 +56,25 @@ struct ClientOptions {
   std::string alpn;                    // offered when not empty
 };
 
+// ClientContext is how a pool's backends are spoken to: TLS 1.2 or 1.3. The trusted certificates
+// are read in Make (about 1 MB for the system's): share one context among pools that are alike.
 class ClientContext {
  public:
   [[nodiscard]] static tl::expected<std::shared_ptr<const ClientContext>, Error> Make(
       const ClientOptions& options);
   ~ClientContext();
+  ClientContext(const ClientContext&) = delete;
+  ClientContext& operator=(const ClientContext&) = delete;
 
  private:
   friend class Channel;
   ClientContext() = default;
+
+  // Each session keeps the peer's chain; the pool makes that one copy per backend certificate. It
+  // must outlive all connections.
+  crypto_buffer_pool_st* pool_ = nullptr;
   ssl_ctx_st* context_ = nullptr;
-  bool verify_ = true;
+  x509_store_st* trusted_ = nullptr;  // null: the certificate is not verified
 };
 
 // LibraryVersion names the TLS library: "BoringSSL (API 17)".

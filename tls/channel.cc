@@ -1,0 +1,263 @@
+// The channel: SSL over a BIO that sees only the bytes of the call under way.
+//
+// Reading takes from a span, writing appends to Transport::outgoing and so never blocks and never
+// has to be repeated. Which Channel is at work is noted in the Transport, for the library's
+// callbacks: an SSL needs no pointer back, and a Transport no list.
+// SPDX-License-Identifier: Apache-2.0
+#include "tls/channel.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstdlib>
+#include <cstring>
+
+#include "tls/context.h"
+#include "tls/failure.h"
+#include "tls/internal.h"
+
+namespace gatepost::tls {
+namespace {
+
+constexpr uint8_t kAlertRecord = 21;      // RFC 8446 §5.1
+constexpr uint8_t kHandshakeRecord = 22;  // RFC 8446 §5.1
+constexpr size_t kMaxWrite = 1 << 30;     // SSL_write takes an int
+
+}  // namespace
+
+struct Transport::Io {
+  Bytes incoming;
+  std::vector<uint8_t>* outgoing = nullptr;
+  Channel* channel = nullptr;  // at work
+  bssl::UniquePtr<BIO_METHOD> method;
+  bssl::UniquePtr<BIO> bio;
+
+  static int Read(BIO* bio, char* out, int size) {
+    auto& io = *static_cast<Io*>(BIO_get_data(bio));
+    BIO_clear_retry_flags(bio);
+    if (io.incoming.empty()) {
+      BIO_set_retry_read(bio);
+      return -1;
+    }
+    const size_t taken = std::min(io.incoming.size(), static_cast<size_t>(size));
+    std::memcpy(out, io.incoming.data(), taken);
+    io.incoming = io.incoming.subspan(taken);
+    return static_cast<int>(taken);
+  }
+
+  static int Write(BIO* bio, const char* in, int size) {
+    auto& io = *static_cast<Io*>(BIO_get_data(bio));
+    BIO_clear_retry_flags(bio);
+    io.outgoing->insert(io.outgoing->end(), in, in + size);
+    return size;
+  }
+
+  static long Control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
+};
+
+Transport::Transport() : io_(std::make_unique<Io>()) {
+  io_->outgoing = &outgoing;
+  io_->method.reset(BIO_meth_new(0, "gatepost transport"));
+  BIO_meth_set_read(io_->method.get(), Io::Read);
+  BIO_meth_set_write(io_->method.get(), Io::Write);
+  BIO_meth_set_ctrl(io_->method.get(), Io::Control);
+  io_->bio.reset(BIO_new(io_->method.get()));
+  if (!io_->bio) std::abort();  // out of memory
+  BIO_set_data(io_->bio.get(), io_.get());
+  BIO_set_init(io_->bio.get(), 1);
+}
+
+Transport::~Transport() = default;
+
+struct Channel::Callbacks {
+  static ssl_verify_result_t VerifyPeer(SSL* ssl, uint8_t* alert) {
+    const auto& io = *static_cast<Transport::Io*>(BIO_get_data(SSL_get_rbio(ssl)));
+    Channel& self = *io.channel;
+    X509_STORE* trusted = self.client_context_->trusted_;
+    if (trusted == nullptr) return ssl_verify_ok;  // verification is off
+    auto verified = VerifyChain(SSL_get0_peer_certificates(ssl), trusted, self.server_name_);
+    if (verified) return ssl_verify_ok;
+    self.failure_ = Failure::kVerify;
+    self.error_ = std::move(verified.error().text);
+    *alert = verified.error().alert;
+    return ssl_verify_invalid;
+  }
+};
+
+Channel::Channel(Transport& transport, std::shared_ptr<const ServerContext> context)
+    : transport_(transport), server_context_(std::move(context)) {}
+
+Channel::Channel(Transport& transport, std::shared_ptr<const ClientContext> context,
+                 std::string server_name)
+    : transport_(transport),
+      client_context_(std::move(context)),
+      server_name_(std::move(server_name)) {
+  if (server_name_.ends_with('.')) server_name_.pop_back();  // RFC 6066 §3: without the final dot
+}
+
+Channel::~Channel() {
+  SSL_free(ssl_);
+}
+
+bool Channel::Make() {
+  ssl_ = SSL_new(server_context_ ? server_context_->context_ : client_context_->context_);
+  if (ssl_ == nullptr) {
+    Fail(-1);
+    return false;
+  }
+  BIO* bio = transport_.io_->bio.get();
+  BIO_up_ref(bio);
+  SSL_set_bio(ssl_, bio, bio);  // takes one reference for both
+  SSL_set_shed_handshake_config(ssl_, 1);
+  return true;
+}
+
+void Channel::Start() {
+  assert(client_context_ && ssl_ == nullptr);
+  if (!Make()) return;
+  SSL_set_connect_state(ssl_);
+  SSL_set_custom_verify(ssl_, SSL_VERIFY_PEER, Callbacks::VerifyPeer);
+  // RFC 6066 §3: no address literals in SNI.
+  if (!server_name_.empty() && !IsAddress(server_name_) &&
+      SSL_set_tlsext_host_name(ssl_, server_name_.c_str()) != 1) {
+    ERR_clear_error();
+    FailAs(Failure::kOther, "not usable as a server name: \"" + Printable(server_name_) + "\"");
+    return;
+  }
+  transport_.io_->incoming = {};
+  Handshake();
+}
+
+void Channel::Handshake() {
+  transport_.io_->channel = this;
+  const int result = SSL_do_handshake(ssl_);
+  if (result == 1) {
+    Established();
+  } else {
+    Fail(result);
+  }
+  transport_.io_->channel = nullptr;
+}
+
+// From here on the context's certificates are not needed: after a reload the old ones can go while
+// the connection lives. A client's context stays: it has the pool of the peer's certificates.
+void Channel::Established() {
+  established_ = true;
+  server_context_.reset();
+}
+
+size_t Channel::Receive(Bytes ciphertext, std::span<uint8_t> plaintext) {
+  if (failure_ != Failure::kNone || peer_closed_ || ciphertext.empty()) return 0;
+  assert(plaintext.size() >= ciphertext.size() + kPlaintextMargin);
+  if (ssl_ == nullptr) {
+    assert(server_context_);
+    if (ciphertext[0] != kHandshakeRecord && ciphertext[0] != kAlertRecord) {
+      FailAs(Failure::kPlaintext,
+             "the client does not speak TLS: " + DescribePlaintext(ciphertext));
+      return 0;
+    }
+    if (!Make()) return 0;
+    SSL_set_accept_state(ssl_);
+  }
+  Transport::Io& io = *transport_.io_;
+  io.incoming = ciphertext;
+  if (!established_) Handshake();
+
+  size_t size = 0;
+  while (established_ && failure_ == Failure::kNone && !peer_closed_) {
+    if (size == plaintext.size()) {
+      if (!io.incoming.empty() || SSL_pending(ssl_) > 0) {
+        FailAs(Failure::kOther, "the buffer for received plaintext is too small");
+      }
+      break;
+    }
+    const size_t room = std::min(plaintext.size() - size, kMaxWrite);
+    const int result = SSL_read(ssl_, plaintext.data() + size, static_cast<int>(room));
+    if (result <= 0) {
+      Fail(result);
+      break;
+    }
+    size += static_cast<size_t>(result);
+  }
+  io.incoming = {};
+  return size;
+}
+
+void Channel::PeerClosed() {
+  if (failure_ != Failure::kNone || peer_closed_) return;
+  FailAs(Failure::kEof, established_ ? "the peer closed the connection without close_notify"
+                                     : "the peer closed the connection during the handshake");
+}
+
+bool Channel::Send(Bytes plaintext) {
+  if (!established_ || shut_down_) return false;
+  if (failure_ != Failure::kNone && failure_ != Failure::kEof) return false;
+  while (!plaintext.empty()) {
+    const size_t part = std::min(plaintext.size(), kMaxWrite);
+    const int result = SSL_write(ssl_, plaintext.data(), static_cast<int>(part));
+    if (result <= 0) {
+      Fail(result);
+      return false;
+    }
+    plaintext = plaintext.subspan(static_cast<size_t>(result));
+  }
+  return true;
+}
+
+void Channel::Shutdown() {
+  if (!established_ || shut_down_) return;
+  shut_down_ = true;
+  SSL_shutdown(ssl_);  // 0: sent, the peer's not yet seen; an error if the connection broke
+  ERR_clear_error();
+}
+
+// Takes the result of a call that did not succeed; wanting more input is no failure.
+void Channel::Fail(int result) {
+  const int error = ssl_ == nullptr ? SSL_ERROR_SSL : SSL_get_error(ssl_, result);
+  if (error == SSL_ERROR_WANT_READ) {
+    ERR_clear_error();
+    return;
+  }
+  if (error == SSL_ERROR_ZERO_RETURN) {
+    ERR_clear_error();
+    if (established_) {
+      peer_closed_ = true;
+    } else {
+      FailAs(Failure::kEof, "the peer sent close_notify during the handshake");
+    }
+    return;
+  }
+  Diagnosis diagnosis = TakeDiagnosis(!established_, client_context_ == nullptr);
+  if (failure_ != Failure::kNone) return;  // VerifyPeer knows better
+  FailAs(diagnosis.failure, std::move(diagnosis.text));
+}
+
+void Channel::FailAs(Failure failure, std::string error) {
+  failure_ = failure;
+  error_ = std::move(error);
+}
+
+Facts Channel::facts() const {
+  assert(established_);
+  Facts facts;
+  facts.version = SSL_get_version(ssl_);
+  if (const SSL_CIPHER* cipher = SSL_get_current_cipher(ssl_)) {
+    facts.cipher = SSL_CIPHER_standard_name(cipher);
+  }
+  if (const uint16_t group = SSL_get_curve_id(ssl_); group != 0) {
+    const char* name = SSL_get_curve_name(group);
+    if (name != nullptr) facts.group = name;
+  }
+  if (client_context_) {
+    facts.server_name = HostName(server_name_);
+  } else if (const char* name = SSL_get_servername(ssl_, TLSEXT_NAMETYPE_host_name)) {
+    facts.server_name = HostName(name);
+  }
+  const uint8_t* alpn = nullptr;
+  unsigned alpn_size = 0;
+  SSL_get0_alpn_selected(ssl_, &alpn, &alpn_size);
+  facts.alpn = Printable({reinterpret_cast<const char*>(alpn), alpn_size});
+  facts.resumed = SSL_session_reused(ssl_) == 1;
+  return facts;
+}
+
+}  // namespace gatepost::tls

@@ -1,0 +1,240 @@
+// Making contexts, and what the library asks of a server context during a handshake.
+//
+// The callbacks run on the worker's thread whose Channel is in its handshake; they only read.
+// SPDX-License-Identifier: Apache-2.0
+#include "tls/context.h"
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include "tls/certificate_store.h"
+#include "tls/internal.h"
+
+namespace gatepost::tls {
+namespace {
+
+constexpr char kSystemCertificates[] = "/etc/ssl/certs/ca-certificates.crt";
+
+// Ids of TLS extensions, RFC 8446 §4.2.
+constexpr uint16_t kSupportedGroups = 10;
+constexpr uint16_t kSignatureAlgorithms = 13;
+constexpr uint16_t kSupportedVersions = 43;
+
+bool SetOffer(SSL_CTX* context, const Offer& offer) {
+  SSL_CTX_set_mode(context, offer.split_cbc_records ? SSL_MODE_CBC_RECORD_SPLITTING : 0);
+  return SSL_CTX_set_min_proto_version(context, offer.minimum_version) == 1 &&
+         SSL_CTX_set_max_proto_version(context, offer.maximum_version) == 1 &&
+         SSL_CTX_set_strict_cipher_list(context, offer.ciphers) == 1;
+}
+
+// The first list that the library knows all names of.
+bool SetGroups(SSL_CTX* context, std::span<const std::string_view> lists) {
+  for (std::string_view list : lists) {
+    if (SSL_CTX_set1_curves_list(context, std::string(list).c_str()) == 1) return true;
+    ERR_clear_error();
+  }
+  return false;
+}
+
+// The wire form of a list of one protocol id, RFC 7301 §3.1.
+std::string AlpnList(const std::string& id) {
+  return std::string(1, static_cast<char>(static_cast<uint8_t>(id.size()))) + id;
+}
+
+Error LibraryError(std::string_view doing) {
+  return {std::string(doing) + " failed: " + TakeLibraryError()};
+}
+
+// Calls `predicate` with each 16-bit number of a vector in an extension's body, whose length takes
+// `length_bytes`; returns whether one of them satisfied it.
+template <typename Predicate>
+bool AnyInExtension(const SSL_CLIENT_HELLO* hello, uint16_t extension, int length_bytes,
+                    bool if_absent, Predicate predicate) {
+  const uint8_t* data = nullptr;
+  size_t size = 0;
+  if (SSL_early_callback_ctx_extension_get(hello, extension, &data, &size) != 1) return if_absent;
+  CBS body;
+  CBS list;
+  CBS_init(&body, data, size);
+  const int parsed = length_bytes == 1 ? CBS_get_u8_length_prefixed(&body, &list)
+                                       : CBS_get_u16_length_prefixed(&body, &list);
+  uint16_t value = 0;
+  while (parsed == 1 && CBS_get_u16(&list, &value) == 1) {
+    if (predicate(value)) return true;
+  }
+  return false;
+}
+
+// Whether the client can verify an ECDSA signature by a key on `curve`.
+bool TakesEcdsa(const SSL_CLIENT_HELLO* hello, uint16_t curve) {
+  const bool tls13 = AnyInExtension(hello, kSupportedVersions, 1, false,
+                                    [](uint16_t version) { return version == TLS1_3_VERSION; });
+  if (tls13) {  // the scheme names the curve, RFC 8446 §4.2.3
+    const uint16_t scheme = curve == SSL_CURVE_SECP256R1   ? SSL_SIGN_ECDSA_SECP256R1_SHA256
+                            : curve == SSL_CURVE_SECP384R1 ? SSL_SIGN_ECDSA_SECP384R1_SHA384
+                                                           : SSL_SIGN_ECDSA_SECP521R1_SHA512;
+    return AnyInExtension(hello, kSignatureAlgorithms, 2, false,
+                          [scheme](uint16_t offered) { return offered == scheme; });
+  }
+  // Before: any hash with ECDSA (RFC 5246 §7.4.1.4.1), the key's curve among the groups (RFC 8422
+  // §5.1.1), and a suite for it.
+  constexpr uint8_t kEcdsa = 3;
+  const bool signature = AnyInExtension(hello, kSignatureAlgorithms, 2, true, [](uint16_t offered) {
+    return (offered & 0xff) == kEcdsa;
+  });
+  const bool group = AnyInExtension(hello, kSupportedGroups, 2, true,
+                                    [curve](uint16_t offered) { return offered == curve; });
+  if (!signature || !group) return false;
+  constexpr std::array<uint16_t, 5> kEcdsaSuites = {0xc02b, 0xc02c, 0xcca9, 0xc009, 0xc00a};
+  CBS suites;
+  CBS_init(&suites, hello->cipher_suites, hello->cipher_suites_len);
+  uint16_t suite = 0;
+  while (CBS_get_u16(&suites, &suite) == 1) {
+    if (std::find(kEcdsaSuites.begin(), kEcdsaSuites.end(), suite) != kEcdsaSuites.end()) {
+      return true;
+    }
+  }
+  return false;
+}
+
+tl::expected<bssl::UniquePtr<X509_STORE>, Error> ReadTrusted(const std::string& file) {
+  auto certificates = ReadCertificates(file);
+  if (!certificates) return tl::unexpected(certificates.error());
+  bssl::UniquePtr<X509_STORE> store(X509_STORE_new());
+  bool added = store != nullptr;
+  for (const ParsedCertificate& certificate : *certificates) {
+    added = added && X509_STORE_add_cert(store.get(), certificate.x509.get()) == 1;
+  }
+  // What stands in the file is trusted, be it a root, an intermediate or the backend's own.
+  added = added && X509_STORE_set_flags(store.get(),
+                                        X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_TRUSTED_FIRST) == 1;
+  if (!added) return tl::unexpected(LibraryError(file + ": taking the trusted certificates"));
+  ERR_clear_error();
+  return store;
+}
+
+}  // namespace
+
+struct ServerContext::Callbacks {
+  static ssl_select_cert_result_t SelectCertificate(const SSL_CLIENT_HELLO* hello) {
+    const auto& self =
+        *static_cast<const ServerContext*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(hello->ssl)));
+    const char* sent_name = SSL_get_servername(hello->ssl, TLSEXT_NAMETYPE_host_name);
+    const CertificateStore::Choice choice =
+        self.certificates_->Find(sent_name == nullptr ? std::string() : HostName(sent_name));
+    const Credential* credential = choice.preferred();
+    if (choice.ecdsa != nullptr && choice.rsa != nullptr &&
+        !TakesEcdsa(hello, choice.ecdsa->curve)) {
+      credential = choice.rsa;
+    }
+    if (credential == self.default_credential_) return ssl_select_cert_success;
+    return SSL_set_chain_and_key(hello->ssl, credential->chain.data(), credential->chain.size(),
+                                 credential->key.get(), nullptr) == 1
+               ? ssl_select_cert_success
+               : ssl_select_cert_error;
+  }
+
+  // RFC 7301 §3.2: a list without our id is refused, against cross-protocol attacks.
+  static int SelectAlpn(SSL*, const uint8_t** out, uint8_t* out_size, const uint8_t* in,
+                        unsigned in_size, void* context) {
+    const auto& self = *static_cast<const ServerContext*>(context);
+    CBS list;
+    CBS id;
+    CBS_init(&list, in, in_size);
+    while (CBS_get_u8_length_prefixed(&list, &id) == 1) {
+      if (CBS_mem_equal(&id, reinterpret_cast<const uint8_t*>(self.alpn_.data()),
+                        self.alpn_.size()) == 1) {
+        *out = CBS_data(&id);
+        *out_size = static_cast<uint8_t>(CBS_len(&id));
+        return SSL_TLSEXT_ERR_OK;
+      }
+    }
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+  }
+};
+
+tl::expected<std::shared_ptr<const ServerContext>, Error> ServerContext::Make(
+    const ServerOptions& options) {
+  if (!options.certificates) return tl::unexpected(Error{"there is no certificate"});
+  if (options.alpn.size() > 255) return tl::unexpected(Error{"the ALPN id is too long"});
+  std::shared_ptr<ServerContext> self(new ServerContext);
+  // Certificates stay bytes: no X.509 object is ever made for a connection.
+  self->context_ = SSL_CTX_new(TLS_with_buffers_method());
+  SSL_CTX* context = self->context_;
+  if (context == nullptr) return tl::unexpected(LibraryError("making a TLS context"));
+  self->alpn_ = options.alpn;
+  self->certificates_ = options.certificates;
+  self->default_credential_ = options.certificates->Find({}).preferred();
+
+  if (!SetOffer(context, OfferOf(options.profile)) || !SetGroups(context, kServerGroups)) {
+    return tl::unexpected(LibraryError("applying the TLS profile"));
+  }
+  const Credential& credential = *self->default_credential_;
+  if (SSL_CTX_set_chain_and_key(context, credential.chain.data(), credential.chain.size(),
+                                credential.key.get(), nullptr) != 1) {
+    return tl::unexpected(LibraryError("taking the certificate"));
+  }
+  SSL_CTX_set_app_data(context, self.get());
+  SSL_CTX_set_select_certificate_cb(context, Callbacks::SelectCertificate);
+  if (!self->alpn_.empty()) {
+    SSL_CTX_set_alpn_select_cb(context, Callbacks::SelectAlpn, self.get());
+  }
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  // A session of one protocol is not resumed on another, whoever shares the ticket keys.
+  const std::string id_context = ("gatepost " + self->alpn_).substr(0, SSL_MAX_SID_CTX_LENGTH);
+  SSL_CTX_set_session_id_context(context, reinterpret_cast<const uint8_t*>(id_context.data()),
+                                 id_context.size());
+  // One: a mail client resumes with the newest, and every resumption gives it another.
+  SSL_CTX_set_num_tickets(context, 1);
+  SSL_CTX_set_early_data_enabled(context, 0);
+  return self;
+}
+
+ServerContext::~ServerContext() {
+  SSL_CTX_free(context_);
+}
+
+tl::expected<std::shared_ptr<const ClientContext>, Error> ClientContext::Make(
+    const ClientOptions& options) {
+  if (options.alpn.size() > 255) return tl::unexpected(Error{"the ALPN id is too long"});
+  std::shared_ptr<ClientContext> self(new ClientContext);
+  if (options.verify) {
+    auto trusted = ReadTrusted(options.ca_file.value_or(kSystemCertificates));
+    if (!trusted) return tl::unexpected(trusted.error());
+    self->trusted_ = trusted->release();
+  }
+  self->pool_ = CRYPTO_BUFFER_POOL_new();
+  self->context_ = SSL_CTX_new(TLS_with_buffers_method());
+  SSL_CTX* context = self->context_;
+  if (context == nullptr || self->pool_ == nullptr) {
+    return tl::unexpected(LibraryError("making a TLS context"));
+  }
+  SSL_CTX_set0_buffer_pool(context, self->pool_);
+  if (!SetOffer(context, BackendOffer()) || !SetGroups(context, std::span(&kBackendGroups, 1))) {
+    return tl::unexpected(LibraryError("applying the TLS profile"));
+  }
+  if (!options.alpn.empty()) {
+    const std::string list = AlpnList(options.alpn);
+    // Zero is success here, unlike everywhere else.
+    if (SSL_CTX_set_alpn_protos(context, reinterpret_cast<const uint8_t*>(list.data()),
+                                static_cast<unsigned>(list.size())) != 0) {
+      return tl::unexpected(LibraryError("setting the ALPN id"));
+    }
+  }
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
+  return self;
+}
+
+ClientContext::~ClientContext() {
+  SSL_CTX_free(context_);
+  CRYPTO_BUFFER_POOL_free(pool_);
+  X509_STORE_free(trusted_);
+}
+
+std::string LibraryVersion() {
+  return "BoringSSL (API " + std::to_string(BORINGSSL_API_VERSION) + ")";
+}
+
+}  // namespace gatepost::tls

@@ -1,0 +1,102 @@
+// The table from the library's reasons to ours.
+// SPDX-License-Identifier: Apache-2.0
+#include "tls/failure.h"
+
+#include <array>
+#include <cstdio>
+
+#include "tls/internal.h"
+
+namespace gatepost::tls {
+namespace {
+
+constexpr std::array<std::string_view, 10> kNames = {"none",
+                                                     "no_shared_cipher",
+                                                     "unsupported_version",
+                                                     "plaintext",
+                                                     "bad_alert",
+                                                     "cert_unknown",
+                                                     "verify",
+                                                     "alpn",
+                                                     "eof",
+                                                     "other"};
+static_assert(kNames.size() == static_cast<size_t>(Failure::kCount));
+
+Failure ClassifyAlert(int alert, bool is_server) {
+  switch (alert) {
+    case SSL_AD_BAD_CERTIFICATE:
+    case SSL_AD_UNSUPPORTED_CERTIFICATE:
+    case SSL_AD_CERTIFICATE_REVOKED:
+    case SSL_AD_CERTIFICATE_EXPIRED:
+    case SSL_AD_CERTIFICATE_UNKNOWN:
+    case SSL_AD_UNKNOWN_CA:
+      return is_server ? Failure::kCertificateUnknown : Failure::kBadAlert;
+    case SSL_AD_PROTOCOL_VERSION:
+      return Failure::kUnsupportedVersion;
+    case SSL_AD_NO_APPLICATION_PROTOCOL:
+      return Failure::kAlpn;
+    default:
+      return Failure::kBadAlert;
+  }
+}
+
+Failure ClassifyReason(int reason, bool in_handshake) {
+  switch (reason) {
+    case SSL_R_NO_SHARED_CIPHER:
+    case SSL_R_NO_SHARED_GROUP:
+    case SSL_R_NO_COMMON_SIGNATURE_ALGORITHMS:
+      return Failure::kNoSharedCipher;
+    case SSL_R_UNSUPPORTED_PROTOCOL:
+    case SSL_R_WRONG_SSL_VERSION:
+    case SSL_R_INAPPROPRIATE_FALLBACK:
+      return Failure::kUnsupportedVersion;
+    case SSL_R_HTTP_REQUEST:
+    case SSL_R_HTTPS_PROXY_REQUEST:
+    case SSL_R_WRONG_VERSION_NUMBER:
+      return in_handshake ? Failure::kPlaintext : Failure::kOther;
+    case SSL_R_NO_APPLICATION_PROTOCOL:
+    case SSL_R_INVALID_ALPN_PROTOCOL:
+      return Failure::kAlpn;
+    case SSL_R_CERTIFICATE_VERIFY_FAILED:
+      return Failure::kVerify;
+    default:
+      return Failure::kOther;
+  }
+}
+
+}  // namespace
+
+std::string_view Name(Failure failure) {
+  return kNames[static_cast<size_t>(failure)];
+}
+
+Diagnosis TakeDiagnosis(bool in_handshake, bool is_server) {
+  const uint32_t code = ERR_peek_error();
+  const int reason = ERR_GET_LIB(code) == ERR_LIB_SSL ? ERR_GET_REASON(code) : 0;
+  if (reason >= SSL_AD_REASON_OFFSET) {
+    ERR_clear_error();
+    const int alert = reason - SSL_AD_REASON_OFFSET;
+    return {ClassifyAlert(alert, is_server), std::string("the peer sent the alert \"") +
+                                                 SSL_alert_desc_string_long(alert) + "\" (" +
+                                                 std::to_string(alert) + ")"};
+  }
+  const Failure failure = ClassifyReason(reason, in_handshake);
+  std::string text = TakeLibraryError();
+  if (failure == Failure::kPlaintext) text = "the peer does not speak TLS (" + text + ")";
+  return {failure, std::move(text)};
+}
+
+std::string DescribePlaintext(Bytes first_bytes) {
+  const std::string_view text(reinterpret_cast<const char*>(first_bytes.data()),
+                              first_bytes.size());
+  for (std::string_view method : {"GET ", "POST ", "HEAD ", "PUT ", "OPTIONS ", "CONNECT "}) {
+    if (text.starts_with(method)) return "an HTTP request";
+  }
+  if (text.starts_with("SSH-")) return "SSH";
+  if (text.starts_with("PROXY ") || text.starts_with("\r\n\r\n")) return "a PROXY header";
+  char byte[16];
+  std::snprintf(byte, sizeof byte, "0x%02x", first_bytes.empty() ? 0U : first_bytes[0]);
+  return std::string("a first byte of ") + byte;
+}
+
+}  // namespace gatepost::tls
