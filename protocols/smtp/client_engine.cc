@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "protocols/smtp/client_engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "protocols/line_framer.h"
+#include "protocols/sasl/base64.h"
+#include "protocols/sasl/mechanisms.h"
+#include "protocols/smtp/command.h"
+
+namespace gatepost::smtp {
+namespace {
+
+using protocols::BackendFailure;
+using protocols::BackendTls;
+using protocols::Buffer;
+using protocols::ClientAction;
+using protocols::EqualsIgnoreCase;
+using protocols::Failed;
+using protocols::LoggedIn;
+using protocols::LoginFailure;
+using protocols::NeedInput;
+using protocols::Refused;
+
+constexpr size_t kMaxCommandBytes = 512;     // RFC 5321 §4.5.3.1.4, with CRLF
+constexpr size_t kMaxAuthLineBytes = 12288;  // RFC 4954 §4, with CRLF
+constexpr size_t kMaxStatusTextBytes = 400;  // 512 with code and CRLF, RFC 5321 §4.5.3.1.5
+
+bool HasNul(std::string_view text) {
+  return text.find('\0') != std::string_view::npos;
+}
+
+}  // namespace
+
+ClientEngine::ClientEngine(protocols::ClientFacts facts)
+    : facts_(std::move(facts)), reply_(facts_.max_line_bytes) {}
+
+ClientAction ClientEngine::Next(Buffer& input, Buffer& output) {
+  if (expect_ == Expect::kStartTls && tls_started_) {
+    if (input.empty()) return SendHello(output);  // RFC 3207 §4.2
+    return Failed{BackendFailure::kProtocolError, "a reply before its command"};
+  }
+  switch (reply_.Next(input)) {
+    case ReplyParser::Status::kNeedInput:
+      return NeedInput{};
+    case ReplyParser::Status::kMalformed:
+      return Failed{BackendFailure::kProtocolError, "not an SMTP reply"};
+    case ReplyParser::Status::kComplete:
+      break;
+  }
+  ClientAction action = OnReply(output);
+  if (input.empty()) return action;
+  // Something came before we asked for it.
+  if (std::holds_alternative<protocols::StartTls>(action)) {
+    return Failed{BackendFailure::kInjection, "bytes behind the reply to STARTTLS"};
+  }
+  if (std::holds_alternative<NeedInput>(action)) {
+    return Failed{BackendFailure::kProtocolError, "a reply before its command"};
+  }
+  return action;
+}
+
+ClientAction ClientEngine::OnReply(Buffer& output) {
+  const unsigned code = reply_.code();
+  switch (expect_) {
+    case Expect::kGreeting:
+      if (code == 220) return SendHello(output);
+      return Fail(code >= 400 ? BackendFailure::kRefusedService : BackendFailure::kProtocolError);
+    case Expect::kEhlo:
+      return OnEhlo(output);
+    case Expect::kHelo:
+      if (code == 250) return LoggedIn{};
+      return Fail(code >= 400 ? BackendFailure::kRefusedService : BackendFailure::kProtocolError);
+    case Expect::kStartTls:
+      if (code == 220) return protocols::StartTls{};
+      return Fail(BackendFailure::kNoStartTls);
+    case Expect::kPlainChallenge:
+    case Expect::kLoginUser:
+    case Expect::kLoginPassword:
+      return code == 334 ? OnChallenge(output) : OnVerdict();
+    case Expect::kVerdict:
+      return OnVerdict();
+  }
+  return Fail(BackendFailure::kProtocolError);
+}
+
+ClientAction ClientEngine::OnEhlo(Buffer& output) {
+  const bool probe = facts_.credentials == nullptr;
+  const bool wants_tls = facts_.tls == BackendTls::kStartTls && !tls_started_;
+  if (reply_.code() != 250) {
+    if (reply_.code() / 100 == 4) return Fail(BackendFailure::kUnavailable);
+    if (reply_.code() / 100 != 5) return Fail(BackendFailure::kProtocolError);
+    if (wants_tls) return Fail(BackendFailure::kNoStartTls);
+    // RFC 5321 §3.2: an old server may know HELO only; what needs no extension is possible there.
+    if (probe || facts_.authenticate) return Fail(BackendFailure::kNoMechanism);
+    return Ask(Expect::kHelo, "HELO " + facts_.hostname, output);
+  }
+  capabilities_.assign(reply_.lines().begin() + 1, reply_.lines().end());
+  if (wants_tls) {
+    if (!Offers("STARTTLS")) return Fail(BackendFailure::kNoStartTls);
+    return Ask(Expect::kStartTls, "STARTTLS", output);
+  }
+  if (probe) {
+    output << "QUIT\r\n";
+    return LoggedIn{};
+  }
+  if (!facts_.authenticate) return LoggedIn{};
+  return BeginAuth(output);
+}
+
+ClientAction ClientEngine::BeginAuth(Buffer& output) {
+  const sasl::Credentials& credentials = *facts_.credentials;
+  if (HasNul(credentials.authorization_identity) || HasNul(credentials.authentication_identity) ||
+      HasNul(credentials.password.Reveal())) {
+    return Failed{BackendFailure::kUnencodable, "NUL in the credentials"};
+  }
+  if (OffersMechanism("PLAIN")) {
+    Buffer command;
+    command << "AUTH PLAIN ";
+    sasl::AppendPlain(credentials, command);
+    command << "\r\n";
+    if (command.size() > kMaxAuthLineBytes) {
+      return Failed{BackendFailure::kUnencodable, "credentials too long for SMTP"};
+    }
+    if (command.size() > kMaxCommandBytes) {
+      return Ask(Expect::kPlainChallenge, "AUTH PLAIN", output);
+    }
+    output << command.view();
+    expect_ = Expect::kVerdict;
+    return NeedInput{};
+  }
+  if (!credentials.authorization_identity.empty()) {
+    return Failed{BackendFailure::kNoMechanism,
+                  "the authorization identity needs PLAIN, which is not offered"};
+  }
+  if (OffersMechanism("LOGIN")) return Ask(Expect::kLoginUser, "AUTH LOGIN", output);
+  return Failed{BackendFailure::kNoMechanism, "neither PLAIN nor LOGIN is offered"};
+}
+
+ClientAction ClientEngine::OnChallenge(Buffer& output) {
+  const sasl::Credentials& credentials = *facts_.credentials;
+  Buffer line;
+  Expect next = Expect::kVerdict;
+  if (expect_ == Expect::kPlainChallenge) {
+    sasl::AppendPlain(credentials, line);
+  } else if (expect_ == Expect::kLoginUser) {
+    sasl::EncodeBase64(credentials.authentication_identity, line);
+    next = Expect::kLoginPassword;
+  } else {
+    sasl::EncodeBase64(credentials.password.Reveal(), line);
+  }
+  if (line.size() + 2 > kMaxAuthLineBytes) {
+    return Failed{BackendFailure::kUnencodable, "credentials too long for SMTP"};
+  }
+  return Ask(next, line.view(), output);
+}
+
+ClientAction ClientEngine::OnVerdict() {
+  if (reply_.code() != 235) return AuthRefused();
+  const std::string text = protocols::Printable(reply_.lines().back(), kMaxStatusTextBytes);
+  return LoggedIn{{.untagged = {}, .status = "235 " + text + "\r\n"}};
+}
+
+// RFC 4954 §4 and §6, RFC 5248.
+ClientAction ClientEngine::AuthRefused() {
+  const unsigned code = reply_.code();
+  switch (code) {
+    case 525:
+      return Refused{LoginFailure::kAccountDisabled, reply_.lines().back()};
+    case 504:  // mechanism unknown after all
+    case 530:  // TLS wanted
+    case 534:  // mechanism too weak
+    case 538:  // encryption required
+      return Fail(BackendFailure::kNoMechanism);
+    case 500:  // a server that doesn't understand us says nothing about the password
+    case 501:
+    case 502:
+    case 503:
+      return Fail(BackendFailure::kProtocolError);
+    default:
+      break;
+  }
+  if (code / 100 == 5) return Refused{LoginFailure::kBadCredentials, reply_.lines().back()};
+  return Fail(code / 100 == 4 ? BackendFailure::kUnavailable : BackendFailure::kProtocolError);
+}
+
+ClientAction ClientEngine::SendHello(Buffer& output) {
+  return Ask(Expect::kEhlo, "EHLO " + facts_.hostname, output);
+}
+
+ClientAction ClientEngine::Ask(Expect expect, std::string_view command, Buffer& output) {
+  expect_ = expect;
+  output << command << "\r\n";
+  return NeedInput{};
+}
+
+ClientAction ClientEngine::Fail(BackendFailure reason) const {
+  return Failed{reason, std::to_string(reply_.code()) + " " + reply_.lines().back()};
+}
+
+void ClientEngine::TlsStarted() {
+  tls_started_ = true;
+  capabilities_.clear();
+}
+
+bool ClientEngine::Offers(std::string_view keyword) const {
+  return std::any_of(capabilities_.begin(), capabilities_.end(), [keyword](const auto& line) {
+    return EqualsIgnoreCase(KeywordName(line), keyword);
+  });
+}
+
+bool ClientEngine::OffersMechanism(std::string_view name) const {
+  for (const std::string_view line : capabilities_) {
+    if (!EqualsIgnoreCase(KeywordName(line), "AUTH")) continue;
+    std::string_view rest = line.substr(std::min<size_t>(5, line.size()));  // "AUTH " or "AUTH="
+    while (!rest.empty()) {
+      const size_t end = std::min(rest.find(' '), rest.size());
+      if (EqualsIgnoreCase(rest.substr(0, end), name)) return true;
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+  }
+  return false;
+}
+
+}  // namespace gatepost::smtp

@@ -1,0 +1,60 @@
+// The SMTP dialogue with the backend from its greeting to our login.
+//
+// EHLO, STARTTLS where wanted, EHLO again, AUTH PLAIN or LOGIN. It knows neither sockets nor the
+// client; the session owns and drives it. RFC 5321, RFC 3207, RFC 4954.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "protocols/engine.h"
+#include "protocols/smtp/reply.h"
+
+namespace gatepost::smtp {
+
+class ClientEngine final : public protocols::ClientEngine {
+ public:
+  // A probe (`facts.credentials` null) ends behind EHLO, whatever `facts.authenticate` says.
+  explicit ClientEngine(protocols::ClientFacts facts);
+
+  protocols::ClientAction Next(protocols::Buffer& input, protocols::Buffer& output) override;
+  void TlsStarted() override;
+  [[nodiscard]] const protocols::Capabilities& capabilities() const override {
+    return capabilities_;
+  }
+
+ private:
+  // The reply that comes next, in the order of the dialogue.
+  enum class Expect : uint8_t {
+    kGreeting,
+    kEhlo,
+    kHelo,
+    kStartTls,
+    kPlainChallenge,  // to AUTH PLAIN without an initial response
+    kLoginUser,       // LOGIN's prompts
+    kLoginPassword,
+    kVerdict  // to the last message of the exchange
+  };
+
+  protocols::ClientAction OnReply(protocols::Buffer& output);
+  protocols::ClientAction OnEhlo(protocols::Buffer& output);
+  protocols::ClientAction BeginAuth(protocols::Buffer& output);
+  protocols::ClientAction OnChallenge(protocols::Buffer& output);
+  protocols::ClientAction OnVerdict();
+  protocols::ClientAction AuthRefused();
+  protocols::ClientAction Ask(Expect expect, std::string_view command, protocols::Buffer& output);
+  protocols::ClientAction SendHello(protocols::Buffer& output);
+  protocols::ClientAction Fail(protocols::BackendFailure reason) const;
+  [[nodiscard]] bool Offers(std::string_view keyword) const;
+  [[nodiscard]] bool OffersMechanism(std::string_view name) const;
+
+  protocols::ClientFacts facts_;
+  ReplyParser reply_;
+  Expect expect_ = Expect::kGreeting;
+  bool tls_started_ = false;
+  protocols::Capabilities capabilities_;
+};
+
+}  // namespace gatepost::smtp

@@ -1,0 +1,155 @@
+// Watches an SMTP session after login: commands, replies, mail data, for its whole life.
+//
+// The client and the backend must never disagree on where a command or a message ends, or a client
+// could smuggle a second one past us. So what this scanner can't follow it does not forward: it
+// refuses unknown commands, lines with a bare CR or LF and STARTTLS, AUTH, XCLIENT and XFORWARD
+// itself, each answered in its place among the backend's replies. Mail data ends with CRLF.CRLF or
+// by BDAT's size and nothing else; a bare CR or LF in it is refused or replaced. It copies nothing
+// of what passes except the backend's EHLO replies, which it filters.
+// RFC 5321, RFC 3030 (BDAT), RFC 2920 (pipelining). Owned by the relay; one thread.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "protocols/engine.h"
+#include "protocols/relay_scanner.h"
+#include "protocols/smtp/command.h"
+#include "protocols/smtp/mail_data_scanner.h"
+#include "protocols/smtp/reply.h"
+
+namespace gatepost::smtp {
+
+// kClose carries one of these reasons: kLoggedOut (QUIT answered, or the backend said 421),
+// kCommandInjection (the backend replied to nothing, or with 354 to something else than DATA),
+// kLineTooLong (what follows can't be understood: BDAT without a size, a reply that is none).
+class RelayScanner final : public protocols::RelayScanner {
+ public:
+  // `capabilities` are the backend's before the first EHLO reply passes here; null: none. BDAT is
+  // forwarded only to a backend that offers CHUNKING: any other reads its payload as commands.
+  RelayScanner(protocols::BareNewline bare_newline, const protocols::DialogueLimits& limits,
+               std::string hostname, const protocols::Capabilities* capabilities);
+
+  Step FromClient(std::string_view input, protocols::Buffer& to_client,
+                  protocols::Buffer& to_backend) override;
+  Step FromBackend(std::string_view input, protocols::Buffer& to_client) override;
+  void BackendReset() override;
+  [[nodiscard]] bool AtBoundary() const override;
+  [[nodiscard]] bool CanSpeak() const override;
+  void Say(protocols::Notice notice, protocols::Buffer& to_client) override;
+
+ private:
+  // What the client's next byte belongs to.
+  enum class Mode : uint8_t {
+    kCommand,
+    kSkipLine,       // a line that was too long
+    kDataAsked,      // DATA is unanswered: data or a command, the reply decides
+    kQuitAsked,      // QUIT is unanswered
+    kData,           // mail data that passes
+    kRefusedData,    // mail data with a bare newline: swallowed up to its end
+    kChunk,          // payload of a BDAT that passes
+    kRefusedBytes,   // swallowed up to the last byte, which waits for the backend's reset
+    kUnwantedChunk,  // payload of a BDAT that was not forwarded
+    kReset,          // kResetBackend was returned
+    kAfterReset      // that last byte
+  };
+
+  // Whether the backend was told of the chunk under way, and refused it before its end.
+  enum class Asked : uint8_t { kNo, kYes, kAnswered };
+
+  // What the backend was asked and has not answered.
+  enum class Question : uint8_t {
+    kHello,  // EHLO
+    kReset,  // RSET, HELO
+    kMail,
+    kBinaryMail,  // MAIL … BODY=BINARYMIME
+    kRcpt,
+    kData,
+    kEndOfData,
+    kChunk,
+    kLastChunk,
+    kQuit,
+    kOther
+  };
+
+  // A queue of questions in fixed memory; when it is full the client waits.
+  class Questions {
+   public:
+    [[nodiscard]] bool empty() const { return size_ == 0; }
+    [[nodiscard]] bool full() const { return size_ == kRoom; }
+    [[nodiscard]] size_t size() const { return size_; }
+    [[nodiscard]] Question front() const { return ring_[first_]; }
+    [[nodiscard]] Question back() const { return ring_[(first_ + size_ - 1) % kRoom]; }
+    void Push(Question question);
+    void PopFront();
+    void PopBack() { --size_; }
+    void Clear() { size_ = 0; }
+    // Unsettled says whether a reply is due that decides which transaction a BDAT belongs to.
+    [[nodiscard]] bool Unsettled() const;
+
+   private:
+    static constexpr size_t kRoom = 128;
+    std::array<Question, kRoom> ring_{};
+    uint8_t first_ = 0;
+    uint8_t size_ = 0;
+  };
+
+  // Client to backend.
+  Step DoCommand(std::string_view input, protocols::Buffer& to_client,
+                 protocols::Buffer& to_backend);
+  Step DoSkipLine(std::string_view input, protocols::Buffer& to_client);
+  Step DoData(std::string_view input, protocols::Buffer& to_backend);
+  Step DoRefusedData(std::string_view input);
+  Step DoChunk(std::string_view input, protocols::Buffer& to_client);
+  Step DoRefusedBytes(std::string_view input, protocols::Buffer& to_client);
+  Step DoUnwantedChunk(std::string_view input, protocols::Buffer& to_client);
+  Step OnBdat(std::string_view argument, size_t line_bytes, protocols::Buffer& to_client,
+              protocols::Buffer& to_backend);
+  Step ForwardChunk(const Chunk& chunk, size_t line_bytes, protocols::Buffer& to_backend);
+  Step PassChunk(size_t count);
+  Step RefuseCommand(std::string_view reply, size_t line_bytes, protocols::Buffer& to_client);
+  [[nodiscard]] size_t PassPlainCommands(std::string_view input);
+  [[nodiscard]] bool AskPlain(const Command& command);
+
+  // Backend to client.
+  void OnReply(unsigned code);
+  [[nodiscard]] bool Believable(unsigned code) const;
+  Step CollectHello(const ReplyLine& reply, size_t line_bytes, protocols::Buffer& to_client);
+  Step BackendError(protocols::QuitReason reason, protocols::Buffer& to_client);
+  void EndTransaction();
+  void Learn(std::string_view keyword_line);
+  [[nodiscard]] bool chunk_under_way() const;
+
+  const protocols::BareNewline bare_newline_;
+  const size_t max_line_bytes_;
+  const std::string hostname_;
+
+  Mode mode_ = Mode::kCommand;
+  bool chunking_ = false;     // the backend offers CHUNKING, and we can serve it
+  bool binary_mime_ = false;  // the backend offers BINARYMIME
+
+  // The mail transaction, as far as the backend accepted it.
+  bool transaction_open_ = false;
+  bool binary_ = false;          // BODY=BINARYMIME
+  bool chunks_refused_ = false;  // a BDAT of this transaction was refused here: all are
+  uint64_t message_bytes_ = 0;   // passed to the backend since the transaction began
+
+  MailDataScanner data_{MailDataScanner::Framing::kDotStuffed};
+  MailDataScanner chunk_{MailDataScanner::Framing::kCounted};
+  uint64_t chunk_left_ = 0;  // bytes of the current BDAT that are still to come
+  bool chunk_last_ = false;  // it is BDAT … LAST
+  Asked chunk_asked_ = Asked::kNo;
+  bool chunk_after_cr_ = false;  // the chunk before ended in CR
+  std::string_view refusal_;     // kUnwantedChunk: the reply at its end; a literal
+
+  Questions questions_;
+  unsigned reply_code_ = 0;  // of a reply of several lines that is under way, else 0
+  std::string hello_reply_;  // an EHLO reply until it is complete, lines with "250-"
+  size_t hello_last_ = 0;    // where its last line begins
+};
+
+}  // namespace gatepost::smtp
