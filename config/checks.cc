@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/checks.h"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "config/values.h"
+
+namespace gatepost::config {
+namespace {
+
+std::string Indexed(std::string_view table, size_t index) {
+  return std::string(table) + "[" + std::to_string(index + 1) + "]";
+}
+
+// Where a listener is said to have a name or address that another one has too.
+class Uniqueness {
+ public:
+  Uniqueness(std::string_view what, Findings& findings) : what_(what), findings_(findings) {}
+
+  void Claim(const std::string& value, const std::string& path, const std::string& advice) {
+    const auto [owner, first] = owners_.emplace(value, path);
+    if (first) return;
+    findings_.Add(findings_.PlaceOf(path), path,
+                  what_ + " " + Quote(value) + " is taken by " + owner->second + " (line " +
+                      std::to_string(findings_.PlaceOf(owner->second).line) + "); " + advice);
+  }
+
+ private:
+  std::string what_;
+  Findings& findings_;
+  std::map<std::string, std::string> owners_;
+};
+
+void CheckNamesAndAddresses(const Config& config, Findings& findings) {
+  Uniqueness names("the name", findings);
+  Uniqueness addresses("the address", findings);
+  for (size_t i = 0; i < config.listeners.size(); ++i) {
+    const Listener& listener = config.listeners[i];
+    const std::string path = Indexed("listener", i);
+    if (!listener.name.empty() && findings.Sound(path + ".name")) {
+      names.Claim(listener.name, path + ".name",
+                  "use another one, for example: name = " + Quote(listener.name + "-2"));
+    }
+    // Only a sound list has the indices of the file.
+    if (!findings.Sound(path + ".addresses")) continue;
+    for (size_t k = 0; k < listener.addresses.size(); ++k) {
+      if (listener.addresses[k].port == 0) continue;
+      addresses.Claim(Text(listener.addresses[k]), Indexed(path + ".addresses", k),
+                      "use another address or port, for example: addresses = [\"127.0.0.1:1143\"]");
+    }
+  }
+  if (config.admin.address && config.admin.address->port != 0 && findings.Sound("admin.address")) {
+    addresses.Claim(Text(*config.admin.address), "admin.address",
+                    "use another address or port, for example: address = \"127.0.0.1:9144\"");
+  }
+}
+
+void CheckListener(const Listener& listener, const std::string& path, Findings& findings) {
+  const auto has = [&](const std::string& key) {
+    return findings.Has(path + key) && findings.Sound(path + key);
+  };
+  const auto add = [&](const std::string& key, const std::string& message) {
+    findings.Add(findings.PlaceOf(path + key), path + key, message);
+  };
+  if (has(".cleartext_login") && findings.Sound(path + ".tls") &&
+      listener.tls == ListenerTls::kImplicit) {
+    add(".cleartext_login",
+        "has no effect with tls = \"implicit\", where nothing is cleartext; remove it, or use "
+        "tls = \"starttls\"");
+  }
+  if (has(".bare_newline") && findings.Sound(path + ".protocol") &&
+      listener.protocol != Protocol::kSmtp) {
+    add(".bare_newline", "has no effect on " + std::string(Name(listener.protocol)) +
+                             "; remove it, or use protocol = \"smtp\"");
+  }
+}
+
+// Each listener's pool exists, and the listeners of a pool speak one protocol.
+void CheckListenerPools(const Config& config, Findings& findings) {
+  if (config.pools.empty() && !findings.Sound("pool")) return;
+  std::vector<std::string_view> pool_names;
+  for (const Pool& pool : config.pools) pool_names.push_back(pool.name);
+  std::map<std::string_view, size_t> first_user;
+  for (size_t i = 0; i < config.listeners.size(); ++i) {
+    const Listener& listener = config.listeners[i];
+    const std::string path = Indexed("listener", i) + ".pool";
+    if (!findings.Has(path) || !findings.Sound(path)) continue;
+    const auto add = [&](const std::string& message) {
+      findings.Add(findings.PlaceOf(path), path, message);
+    };
+    if (std::find(pool_names.begin(), pool_names.end(), listener.pool) == pool_names.end()) {
+      std::string message = "there is no pool " + Quote(listener.pool);
+      if (!pool_names.empty()) {
+        message += "; there is ";
+        for (const auto name : pool_names)
+          message += (name == pool_names[0] ? "" : ", ") + Quote(name);
+      }
+      message += "; make one, for example: [pool." + listener.pool +
+                 "] with members = [\"store1.internal:143\"]";
+      const auto nearest = Nearest(listener.pool, pool_names);
+      if (!nearest.empty()) message += " (did you mean " + Quote(nearest) + "?)";
+      add(message);
+      continue;
+    }
+    if (!findings.Sound(Indexed("listener", i) + ".protocol")) continue;
+    const auto [user, first] = first_user.emplace(listener.pool, i);
+    const Listener& other = config.listeners[user->second];
+    if (!first && other.protocol != listener.protocol) {
+      const std::string protocol(Name(listener.protocol));
+      add("pool " + Quote(listener.pool) + " serves " + std::string(Name(other.protocol)) +
+          " (line " + std::to_string(other.place.line) +
+          "), and a backend's port speaks one protocol; use a pool of its own for " + protocol +
+          ", for example: pool = " + Quote(listener.pool + "-" + protocol));
+    }
+  }
+}
+
+void CheckPool(const Pool& pool, const Config& config, Findings& findings) {
+  const std::string path = "pool." + pool.name;
+  if (findings.Sound(path + ".tls") && pool.tls == BackendTls::kNone) {
+    for (const char* key : {".verify", ".ca_file", ".server_name"}) {
+      if (!findings.Has(path + key) || !findings.Sound(path + key)) continue;
+      findings.Add(findings.PlaceOf(path + key), path + key,
+                   "has no effect with tls = \"none\"; remove it, or use tls = \"starttls\" or "
+                   "\"implicit\"");
+    }
+  }
+  const std::string login = path + ".login";
+  if (!findings.Sound(login) || pool.login != BackendLogin::kNone) return;
+  for (size_t i = 0; i < config.listeners.size(); ++i) {
+    const Listener& listener = config.listeners[i];
+    if (listener.pool != pool.name || listener.protocol == Protocol::kSmtp ||
+        !findings.Sound(Indexed("listener", i) + ".protocol")) {
+      continue;
+    }
+    findings.Add(findings.PlaceOf(login), login,
+                 "\"none\" is for SMTP only, and " + Indexed("listener", i) + " (line " +
+                     std::to_string(listener.place.line) + ") uses this pool for " +
+                     std::string(Name(listener.protocol)) +
+                     "; use \"same\", for example: " + "login = \"same\"");
+  }
+  if (findings.Sound("authority.kind") && config.authority.kind == AuthorityKind::kBackend) {
+    findings.Add(findings.PlaceOf(login), login,
+                 "\"none\" with authority.kind = \"backend\" means that nobody checks the password "
+                 "and anybody can relay mail; use login = \"same\", or a password file, for "
+                 "example: [authority] with kind = \"passwords\"");
+  }
+}
+
+void CheckAuthority(const Authority& authority, Findings& findings) {
+  if (!findings.Sound("authority.kind") || !findings.Sound("authority.file")) return;
+  const bool has_file = findings.Has("authority.file");
+  if (authority.kind == AuthorityKind::kPasswords && !has_file) {
+    findings.Add(authority.place, "authority.file",
+                 "is missing, and kind = \"passwords\" needs it; use a file's path, for example: "
+                 "file = \"/etc/gatepost/passwords\"");
+  }
+  if (authority.kind == AuthorityKind::kBackend && has_file) {
+    findings.Add(findings.PlaceOf("authority.file"), "authority.file",
+                 "has no effect with kind = \"backend\"; remove it, or use kind = \"passwords\"");
+  }
+}
+
+// ReadError returns why a regular file cannot be read, 0 when it can.
+int ReadError(const std::filesystem::path& path) {
+  // O_NONBLOCK: a FIFO must not hang the start.
+  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) return errno;
+  struct stat status {};
+  int error = fstat(descriptor, &status) == 0 ? 0 : errno;
+  if (error == 0 && S_ISDIR(status.st_mode)) error = EISDIR;
+  close(descriptor);
+  return error;
+}
+
+}  // namespace
+
+void CheckKeys(const Config& config, Findings& findings) {
+  if (config.certificates.empty() && findings.Sound("certificate")) {
+    findings.Add({}, "certificate",
+                 "at least one is needed, for STARTTLS too, for example: [[certificate]] with "
+                 "chain = \"/etc/gatepost/tls/fullchain.pem\" and "
+                 "key = \"/etc/gatepost/tls/privkey.pem\"");
+  }
+  if (config.listeners.empty() && findings.Sound("listener")) {
+    findings.Add({}, "listener",
+                 "at least one is needed, for example: [[listener]] with protocol = \"imap\", "
+                 "addresses = [\"0.0.0.0:143\"] and pool = \"stores\"");
+  }
+  CheckNamesAndAddresses(config, findings);
+  for (size_t i = 0; i < config.listeners.size(); ++i) {
+    CheckListener(config.listeners[i], Indexed("listener", i), findings);
+  }
+  CheckListenerPools(config, findings);
+  for (const Pool& pool : config.pools) CheckPool(pool, config, findings);
+  CheckAuthority(config.authority, findings);
+}
+
+void CheckMachine(const Config& config, Findings& findings) {
+  const auto check_file = [&](const std::filesystem::path& file, const std::string& key) {
+    if (!findings.Has(key) || !findings.Sound(key)) return;
+    if (const int error = ReadError(file); error != 0) {
+      findings.Add(findings.PlaceOf(key), key,
+                   Quote(file.string()) + " cannot be read: " + std::strerror(error));
+    }
+  };
+  for (size_t i = 0; i < config.certificates.size(); ++i) {
+    check_file(config.certificates[i].chain, Indexed("certificate", i) + ".chain");
+    check_file(config.certificates[i].key, Indexed("certificate", i) + ".key");
+  }
+  for (const Pool& pool : config.pools) {
+    if (pool.ca_file) check_file(*pool.ca_file, "pool." + pool.name + ".ca_file");
+  }
+  check_file(config.authority.file, "authority.file");
+  if (config.log.file) {
+    // The file itself may be new.
+    const auto folder = config.log.file->parent_path();
+    if (!folder.empty() && access(folder.c_str(), X_OK) != 0) {
+      findings.Add(
+          findings.PlaceOf("log.file"), "log.file",
+          Quote(config.log.file->string()) + " cannot be written: " + std::strerror(errno));
+    }
+  }
+  if (config.process.user && getpwnam(config.process.user->c_str()) == nullptr) {
+    findings.Add(findings.PlaceOf("process.user"), "process.user",
+                 "this machine has no user " + Quote(*config.process.user) +
+                     "; use one that it has, for example: user = \"nobody\"");
+  }
+}
+
+}  // namespace gatepost::config

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/schema_tables.h"
+
+namespace gatepost::config {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::minutes;
+
+constexpr milliseconds kNone{0};
+constexpr milliseconds kShort{100};
+
+constexpr std::string_view kLabel = "1 to 64 of A-Z a-z 0-9 _ -";
+constexpr std::string_view kHostName = "a host name";
+constexpr std::string_view kAddresses =
+    "IP addresses with ports, IPv6 in brackets (port 0: any free one)";
+constexpr std::string_view kMembers = "host names or IP addresses with ports, IPv6 in brackets";
+
+bool IsServerName(std::string_view text) {
+  return IsHostName(text) || IsAddressLiteral(text);
+}
+
+Field<Admin> AdminAddressField() {
+  return {
+      {"address", "string", Quote(Text(*Admin{}.address)), "an IP address with a port, or \"off\"",
+       "Where metrics and health are served over plain HTTP; keep it away from the public.",
+       "\"127.0.0.1:9143\""},
+      [](const Value& value, Admin& admin) {
+        const auto text = value.String();
+        if (!text) return;
+        if (*text == "off") {
+          admin.address = std::nullopt;
+        } else if (auto address = ParseSocketAddress(*text)) {
+          admin.address = std::move(address);
+        } else {
+          value.Refuse(Quote(*text));
+        }
+      }};
+}
+
+Table<Listener> ListenerTable() {
+  return {
+      "[[listener]]",
+      {
+          TextField("name", &Listener::name, IsLabel, kLabel, "\"imap-143\"",
+                    "Name in logs and metrics; unique.")
+              .Default("protocol and port of the first address"),
+          ChoiceField("protocol", &Listener::protocol, "\"imap\"",
+                      "Mail protocol that clients speak here.")
+              .Required(),
+          ListField("addresses", &Listener::addresses, ParseSocketAddress, kAddresses,
+                    "[\"0.0.0.0:143\", \"[::]:143\"]", "Where clients connect.")
+              .Required(),
+          ChoiceField("tls", &Listener::tls, "\"starttls\"",
+                      "How TLS begins: on the client's command, or with the first byte."),
+          ChoiceField("cleartext_login", &Listener::cleartext_login, "\"deny\"",
+                      "Whether passwords are taken without TLS; only with tls = \"starttls\"."),
+          ChoiceField("tls_profile", &Listener::profile, "\"intermediate\"",
+                      "TLS versions and ciphers offered: 1.3 only, 1.2 with forward secrecy too, "
+                      "or 1.2 with what old clients need."),
+          ChoiceField("bare_newline", &Listener::bare_newline, "\"reject\"",
+                      "What happens to a bare CR or LF in mail data, with which messages are "
+                      "smuggled; SMTP only."),
+          TextField("pool", &Listener::pool, IsLabel, "the NAME of a [pool.NAME]", "\"stores\"",
+                    "Backends that serve the clients of this listener.")
+              .Required(),
+      }};
+}
+
+Table<Pool> PoolTable() {
+  return {
+      "[pool.NAME]",
+      {
+          ListField("members", &Pool::members, ParseMember, kMembers,
+                    "[\"store1.internal:143\", \"store2.internal:143\"]",
+                    "Backends; when one cannot be reached the next is tried.")
+              .Required(),
+          ChoiceField("tls", &Pool::tls, "\"starttls\"", "TLS towards the backends."),
+          BooleanField("verify", &Pool::verify, "true",
+                       "Whether a backend's certificate must be valid and match; "
+                       "only where tls is not \"none\"."),
+          PathField("ca_file", &Pool::ca_file, "\"/etc/gatepost/backend-ca.pem\"",
+                    "Certificates (PEM) that a backend's certificate must descend from.")
+              .Default("the system's certificates"),
+          TextField("server_name", &Pool::server_name, IsServerName, "a host name or IP address",
+                    "\"store.example.org\"", "Name that a backend's certificate must carry.")
+              .Default("the member's host"),
+          ChoiceField("login", &Pool::login, "\"none\"",
+                      "Log in with the client's own credentials, or not at all (SMTP, when the "
+                      "authority has checked the password)."),
+          DurationField("connect_timeout", &Pool::connect_timeout, kShort, minutes(5), "\"5s\"",
+                        "Longest wait for a TCP connection to one member."),
+          DurationField("login_timeout", &Pool::login_timeout, kShort, minutes(10), "\"30s\"",
+                        "Longest wait for a backend's greeting, TLS and login together."),
+      }};
+}
+
+Table<Limits> LimitsTable() {
+  constexpr uint32_t kMillion = 1'000'000;
+  return {"[limits]",
+          {
+              IntegerField("max_connections", &Limits::max_connections, 0, kMillion, "20000",
+                           "Clients at a time, in all; 0: what the descriptor limit allows."),
+              IntegerField("max_connections_per_address", &Limits::max_connections_per_address, 1,
+                           kMillion, "100", "Clients at a time from one IP address."),
+              DurationField("login_timeout", &Limits::login_timeout, kShort, hours(1), "\"2m\"",
+                            "From accepting a client to its successful login, whatever it does."),
+              DurationField("tls_handshake_timeout", &Limits::tls_handshake_timeout, kShort,
+                            minutes(10), "\"15s\"", "Longest TLS handshake."),
+              IntegerField("max_failed_logins", &Limits::max_failed_logins, 1, 100, "5",
+                           "Failed logins after which a connection is closed."),
+              DurationField("failed_login_delay", &Limits::failed_login_delay, kNone, seconds(15),
+                            "\"1s\"",
+                            "Wait before the first failed login is answered; doubles with each, at "
+                            "most 15s."),
+              IntegerField("max_bad_commands", &Limits::max_bad_commands, 1, 1000, "10",
+                           "Commands not understood after which a connection is closed."),
+              IntegerField("max_line_bytes", &Limits::max_line_bytes, 1024, 1024 * 1024, "8192",
+                           "Longest command line before login."),
+              IntegerField("max_literal_bytes", &Limits::max_literal_bytes, 256, 1024 * 1024,
+                           "65536", "Largest IMAP literal before login."),
+          }};
+}
+
+}  // namespace
+
+SchemaTables::SchemaTables()
+    : top{"",
+          {TextField("hostname", &Config::hostname, IsHostName, kHostName, "\"mail.example.org\"",
+                     "Name in greetings and replies.")
+               .Default("the machine's")}},
+      certificate{"[[certificate]]",
+                  {
+                      PathField("chain", &Certificate::chain, "\"/etc/gatepost/tls/fullchain.pem\"",
+                                "Certificate, then its intermediates (PEM).")
+                          .Required(),
+                      PathField("key", &Certificate::key, "\"/etc/gatepost/tls/privkey.pem\"",
+                                "Private key of the certificate (PEM, no passphrase).")
+                          .Required(),
+                  }},
+      listener(ListenerTable()),
+      pool(PoolTable()),
+      authority{"[authority]",
+                {
+                    ChoiceField("kind", &Authority::kind, "\"passwords\"",
+                                "Who checks passwords: the backend itself, or a password file."),
+                    PathField("file", &Authority::file, "\"/etc/gatepost/passwords\"",
+                              "Password file; required with kind = \"passwords\", and only then.")
+                        .Default("none"),
+                }},
+      limits(LimitsTable()),
+      idle_timeout{"[idle_timeout]",
+                   {
+                       DurationField("imap", &IdleTimeouts::imap, seconds(1), hours(24), "\"31m\"",
+                                     "Silence after which a logged-in IMAP client is closed "
+                                     "(RFC 9051 wants 30m or more)."),
+                       DurationField("pop3", &IdleTimeouts::pop3, seconds(1), hours(24), "\"10m\"",
+                                     "The same for POP3 (RFC 1939 wants 10m or more)."),
+                       DurationField("smtp", &IdleTimeouts::smtp, seconds(1), hours(24), "\"5m\"",
+                                     "The same for SMTP (RFC 5321 wants 5m or more)."),
+                   }},
+      log{"[log]",
+          {
+              ChoiceField("format", &Log::format, "\"json\"", "How a line is written."),
+              ChoiceField("level", &Log::level, "\"info\"", "The least that is logged."),
+              PathField("file", &Log::file, "\"/var/log/gatepost.log\"", "File to append to.")
+                  .Default("standard error"),
+          }},
+      admin{"[admin]", {AdminAddressField()}},
+      process{
+          "[process]",
+          {
+              IntegerField("workers", &Process::workers, 0, 1024, "4",
+                           "Threads that carry connections; 0: one per core."),
+              TextField("user", &Process::user, IsLabel, "a user of this machine", "\"gatepost\"",
+                        "User to become once the ports are bound, when started as root.")
+                  .Default("no change"),
+              DurationField("drain_timeout", &Process::drain_timeout, kNone, hours(24), "\"30s\"",
+                            "How long sessions may go on after SIGTERM."),
+          }} {}
+
+}  // namespace gatepost::config

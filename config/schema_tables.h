@@ -1,0 +1,58 @@
+// All tables and keys of a configuration file, in the order in which people read about them.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "config/fields.h"
+
+namespace gatepost::config {
+
+// A TOML table that becomes a T. `heading` is how it is written, "[[listener]]"; empty for the keys
+// before the first table.
+template <typename T>
+struct Table {
+  std::string_view heading;
+  std::vector<Field<T>> fields;
+};
+
+struct SchemaTables {
+  SchemaTables();
+
+  Table<Config> top;
+  Table<Certificate> certificate;
+  Table<Listener> listener;
+  Table<Pool> pool;
+  Table<Authority> authority;
+  Table<Limits> limits;
+  Table<IdleTimeouts> idle_timeout;
+  Table<Log> log;
+  Table<Admin> admin;
+  Table<Process> process;
+
+  // ForEach calls visit(table) for each of them in order.
+  template <typename Visitor>
+  void ForEach(Visitor&& visit) const {
+    visit(top);
+    visit(certificate);
+    visit(listener);
+    visit(pool);
+    visit(authority);
+    visit(limits);
+    visit(idle_timeout);
+    visit(log);
+    visit(admin);
+    visit(process);
+  }
+};
+
+// BareName returns the TOML key of a heading: "listener" of "[[listener]]", "pool" of
+// "[pool.NAME]".
+[[nodiscard]] constexpr std::string_view BareName(std::string_view heading) {
+  const size_t begin = heading.find_first_not_of('[');
+  if (begin == std::string_view::npos) return {};
+  return heading.substr(begin, heading.find_first_of(".]") - begin);
+}
+
+}  // namespace gatepost::config

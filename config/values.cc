@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/values.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <charconv>
+#include <system_error>
+
+namespace gatepost::config {
+namespace {
+
+struct Unit {
+  std::string_view name;
+  int64_t milliseconds;
+};
+// Largest first, as FormatDuration tries them.
+constexpr std::array kUnits{Unit{"h", 3'600'000}, Unit{"m", 60'000}, Unit{"s", 1'000},
+                            Unit{"ms", 1}};
+
+bool IsDigit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+bool IsAlphanumeric(char c) {
+  return IsDigit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+// ParseNumber reads decimal digits only: no sign, no blanks.
+template <typename T>
+std::optional<T> ParseNumber(std::string_view text) {
+  T number{};
+  if (text.empty() || !std::all_of(text.begin(), text.end(), IsDigit)) return std::nullopt;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{}) return std::nullopt;
+  return number;
+}
+
+// Canonical returns an address literal in the one form that inet_ntop writes.
+std::optional<std::string> Canonical(int family, std::string_view literal) {
+  std::array<unsigned char, sizeof(in6_addr)> binary{};
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  // c_str() would end at a NUL inside, and accept what follows it.
+  if (literal.find('\0') != std::string_view::npos) return std::nullopt;
+  if (inet_pton(family, std::string(literal).c_str(), binary.data()) != 1) return std::nullopt;
+  if (inet_ntop(family, binary.data(), text.data(), text.size()) == nullptr) return std::nullopt;
+  return std::string(text.data());
+}
+
+struct HostAndPort {
+  std::string_view host;
+  uint16_t port;
+  bool bracketed;
+};
+
+std::optional<HostAndPort> Split(std::string_view text) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos) return std::nullopt;
+  const auto port = ParseNumber<uint16_t>(text.substr(colon + 1));
+  if (!port) return std::nullopt;
+  std::string_view host = text.substr(0, colon);
+  const bool bracketed = host.size() >= 2 && host.front() == '[' && host.back() == ']';
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  return HostAndPort{host, *port, bracketed};
+}
+
+}  // namespace
+
+std::optional<milliseconds> ParseDuration(std::string_view text) {
+  const auto digits =
+      static_cast<size_t>(std::find_if_not(text.begin(), text.end(), IsDigit) - text.begin());
+  const auto number = ParseNumber<uint32_t>(text.substr(0, digits));
+  if (!number) return std::nullopt;
+  for (const Unit& unit : kUnits) {
+    if (text.substr(digits) == unit.name) return milliseconds{*number * unit.milliseconds};
+  }
+  return std::nullopt;
+}
+
+std::string FormatDuration(milliseconds duration) {
+  if (duration == duration.zero()) return "0s";
+  for (const Unit& unit : kUnits) {
+    if (duration.count() % unit.milliseconds == 0) {
+      return std::to_string(duration.count() / unit.milliseconds).append(unit.name);
+    }
+  }
+  return {};  // not reached: every count divides by one millisecond
+}
+
+std::optional<SocketAddress> ParseSocketAddress(std::string_view text) {
+  const auto parts = Split(text);
+  if (!parts) return std::nullopt;
+  auto host = Canonical(parts->bracketed ? AF_INET6 : AF_INET, parts->host);
+  if (!host) return std::nullopt;
+  return SocketAddress{*std::move(host), parts->port};
+}
+
+std::string Text(const SocketAddress& address) {
+  const bool brackets = address.host.find(':') != std::string::npos;
+  return (brackets ? "[" + address.host + "]" : address.host) + ":" + std::to_string(address.port);
+}
+
+std::optional<Member> ParseMember(std::string_view text) {
+  const auto parts = Split(text);
+  if (!parts || parts->port == 0) return std::nullopt;
+  if (parts->bracketed) {
+    auto host = Canonical(AF_INET6, parts->host);
+    if (!host) return std::nullopt;
+    return Member{*std::move(host), parts->port};
+  }
+  if (!Canonical(AF_INET, parts->host) && !IsHostName(parts->host)) return std::nullopt;
+  return Member{std::string(parts->host), parts->port};
+}
+
+bool IsHostName(std::string_view text) {
+  if (text.empty() || text.size() > 253) return false;
+  while (true) {
+    const size_t dot = text.find('.');
+    const std::string_view label = text.substr(0, dot);
+    if (label.empty() || label.size() > 63 || label.front() == '-' || label.back() == '-') {
+      return false;
+    }
+    for (const char c : label) {
+      if (!IsAlphanumeric(c) && c != '-' && c != '_') return false;
+    }
+    // An address with a typing error must not pass for a name.
+    if (dot == std::string_view::npos) return !std::all_of(label.begin(), label.end(), IsDigit);
+    text.remove_prefix(dot + 1);
+  }
+}
+
+bool IsAddressLiteral(std::string_view text) {
+  return Canonical(AF_INET, text) || Canonical(AF_INET6, text);
+}
+
+bool IsLabel(std::string_view text) {
+  return !text.empty() && text.size() <= 64 && std::all_of(text.begin(), text.end(), [](char c) {
+    return IsAlphanumeric(c) || c == '_' || c == '-';
+  });
+}
+
+}  // namespace gatepost::config

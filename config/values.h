@@ -1,0 +1,98 @@
+// The words of the configuration: enumerators, durations, addresses, names, both ways.
+//
+// Knows nothing of TOML, files or errors: a parser returns nullopt and its caller says what is
+// allowed. All functions are pure.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "config/schema.h"
+
+namespace gatepost::config {
+
+// Names(E{}) lists an enumeration's words in the order of its enumerators.
+constexpr auto Names(Protocol) {
+  return std::to_array<std::string_view>({"imap", "pop3", "smtp"});
+}
+constexpr auto Names(ListenerTls) {
+  return std::to_array<std::string_view>({"starttls", "implicit"});
+}
+constexpr auto Names(CleartextLogin) {
+  return std::to_array<std::string_view>({"deny", "allow"});
+}
+constexpr auto Names(TlsProfile) {
+  return std::to_array<std::string_view>({"modern", "intermediate", "legacy"});
+}
+constexpr auto Names(BareNewline) {
+  return std::to_array<std::string_view>({"reject", "normalize"});
+}
+constexpr auto Names(BackendTls) {
+  return std::to_array<std::string_view>({"none", "starttls", "implicit"});
+}
+constexpr auto Names(BackendLogin) {
+  return std::to_array<std::string_view>({"same", "none"});
+}
+constexpr auto Names(AuthorityKind) {
+  return std::to_array<std::string_view>({"backend", "passwords"});
+}
+constexpr auto Names(LogFormat) {
+  return std::to_array<std::string_view>({"logfmt", "json"});
+}
+constexpr auto Names(LogLevel) {
+  return std::to_array<std::string_view>({"debug", "info", "warning", "error"});
+}
+
+template <typename E>
+concept NamedEnum = requires {
+  Names(E{});
+};
+
+// Name returns the word that stands for `value` in a configuration file.
+template <NamedEnum E>
+constexpr std::string_view Name(E value) {
+  return Names(E{})[static_cast<size_t>(value)];
+}
+
+// The last enumerator of each has the last name.
+static_assert(Name(Protocol::kSmtp) == "smtp" && Names(Protocol{}).size() == 3);
+static_assert(Name(ListenerTls::kImplicit) == "implicit" && Names(ListenerTls{}).size() == 2);
+static_assert(Name(CleartextLogin::kAllow) == "allow" && Names(CleartextLogin{}).size() == 2);
+static_assert(Name(TlsProfile::kLegacy) == "legacy" && Names(TlsProfile{}).size() == 3);
+static_assert(Name(BareNewline::kNormalize) == "normalize" && Names(BareNewline{}).size() == 2);
+static_assert(Name(BackendTls::kImplicit) == "implicit" && Names(BackendTls{}).size() == 3);
+static_assert(Name(BackendLogin::kNone) == "none" && Names(BackendLogin{}).size() == 2);
+static_assert(Name(AuthorityKind::kPasswords) == "passwords" && Names(AuthorityKind{}).size() == 2);
+static_assert(Name(LogFormat::kJson) == "json" && Names(LogFormat{}).size() == 2);
+static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4);
+
+// ParseDuration reads a whole number and one unit: "500ms", "30s", "5m", "1h".
+[[nodiscard]] std::optional<milliseconds> ParseDuration(std::string_view text);
+// FormatDuration writes it with the largest unit that loses nothing.
+[[nodiscard]] std::string FormatDuration(milliseconds duration);
+
+// ParseSocketAddress reads "192.0.2.1:143" or "[2001:db8::1]:143"; the host comes back in its
+// canonical form, so that equal addresses compare equal. Port 0: the kernel picks one.
+[[nodiscard]] std::optional<SocketAddress> ParseSocketAddress(std::string_view text);
+// Text is the reverse of ParseSocketAddress, for logs and messages.
+[[nodiscard]] std::string Text(const SocketAddress& address);
+
+// ParseMember reads "host:port": a host name or an address literal (IPv6 in brackets), ports
+// from 1.
+[[nodiscard]] std::optional<Member> ParseMember(std::string_view text);
+
+// IsHostName: dot-separated labels of letters, digits, "-" and "_", at most 63 and 253 characters,
+// the last label not all digits (RFC 1123 §2.1; "_" since container networks use it).
+[[nodiscard]] bool IsHostName(std::string_view text);
+// IsAddressLiteral: an IPv4 or IPv6 address without port or brackets.
+[[nodiscard]] bool IsAddressLiteral(std::string_view text);
+// IsLabel: a name that is safe in logs and metric labels: 1 to 64 of A-Z a-z 0-9 _ -
+[[nodiscard]] bool IsLabel(std::string_view text);
+
+}  // namespace gatepost::config
