@@ -258,7 +258,7 @@ Step RelayScanner::OnBdat(std::string_view argument, size_t line_bytes, Buffer& 
   if (!chunk) {
     const Step step = RefuseCommand("501 5.5.4 Syntax: BDAT size [LAST]; closing connection\r\n",
                                     line_bytes, to_client);
-    return step.what == Do::kWaitForBackend ? step : Close(QuitReason::kLineTooLong);
+    return step.what == Do::kWaitForBackend ? step : Close(QuitReason::kProtocolViolation);
   }
   if (chunking_ && !chunks_refused_) return ForwardChunk(*chunk, line_bytes, to_backend);
 
@@ -370,15 +370,14 @@ Step RelayScanner::FromBackend(std::string_view input, Buffer& to_client) {
       continue;
     }
     if (passed > 0) break;  // that first; then this line again
-    if (!understood) return BackendError(QuitReason::kLineTooLong, to_client);
-    if (!believed) return BackendError(QuitReason::kCommandInjection, to_client);
+    if (!believed) return BackendError(to_client);
     if (is_hello) return CollectHello(*reply, line->wire_bytes, to_client);
     to_client << input.substr(0, line->wire_bytes);
     reply_code_ = 0;
     return Close(QuitReason::kLoggedOut);
   }
   if (passed > 0) return Forward(passed);
-  if (input.size() > max_line_bytes_ + 1) return BackendError(QuitReason::kLineTooLong, to_client);
+  if (input.size() > max_line_bytes_ + 1) return BackendError(to_client);
   return kNeedInput;
 }
 
@@ -459,7 +458,7 @@ Step RelayScanner::CollectHello(const ReplyLine& reply, size_t line_bytes, Buffe
   }
   reply_code_ = reply.last ? 0 : reply.code;
   if (hello_reply_.size() > kMaxHelloReplyBytes) {
-    return BackendError(QuitReason::kLineTooLong, to_client);
+    return BackendError(to_client);
   }
   if (reply.last) {
     hello_reply_[hello_last_ + 3] = ' ';
@@ -477,9 +476,9 @@ void RelayScanner::Learn(std::string_view keyword_line) {
   if (protocols::EqualsIgnoreCase(name, "BINARYMIME")) binary_mime_ = true;
 }
 
-Step RelayScanner::BackendError(QuitReason reason, Buffer& to_client) {
+Step RelayScanner::BackendError(Buffer& to_client) {
   if (CanSpeak()) Say(protocols::Notice::kBackendLost, to_client);
-  return Close(reason);
+  return Close(QuitReason::kProtocolViolation);
 }
 
 void RelayScanner::EndTransaction() {

@@ -24,9 +24,8 @@
 
 namespace gatepost::smtp {
 
-// kClose carries one of these reasons: kLoggedOut (QUIT answered, or the backend said 421),
-// kCommandInjection (the backend replied to nothing, or with 354 to something else than DATA),
-// kLineTooLong (what follows can't be understood: BDAT without a size, a reply that is none).
+// kClose carries kLoggedOut (QUIT answered, or the backend said 421) or kProtocolViolation (a reply
+// to nothing, a 354 to something else than DATA, nonsense, BDAT without a size).
 class RelayScanner final : public protocols::RelayScanner {
  public:
   // `capabilities` are the backend's before the first EHLO reply passes here; null: none. BDAT is
@@ -119,7 +118,7 @@ class RelayScanner final : public protocols::RelayScanner {
   void OnReply(unsigned code);
   [[nodiscard]] bool Believable(unsigned code) const;
   Step CollectHello(const ReplyLine& reply, size_t line_bytes, protocols::Buffer& to_client);
-  Step BackendError(protocols::QuitReason reason, protocols::Buffer& to_client);
+  Step BackendError(protocols::Buffer& to_client);
   void EndTransaction();
   void Learn(std::string_view keyword_line);
   [[nodiscard]] bool chunk_under_way() const;
