@@ -71,6 +71,11 @@ std::string_view Name(Failure failure) {
 }
 
 Diagnosis TakeDiagnosis(bool in_handshake, bool is_server) {
+  // Beneath the protocol's own error may lie one of the cryptography that says less.
+  while (ERR_peek_error() != ERR_peek_last_error() &&
+         ERR_GET_LIB(ERR_peek_error()) != ERR_LIB_SSL) {
+    ERR_get_error();
+  }
   const uint32_t code = ERR_peek_error();
   const int reason = ERR_GET_LIB(code) == ERR_LIB_SSL ? ERR_GET_REASON(code) : 0;
   if (reason >= SSL_AD_REASON_OFFSET) {

@@ -24,6 +24,10 @@ tl::unexpected<Error> FileError(const std::filesystem::path& file, std::string_v
   return tl::unexpected(Error{Printable(file.native(), 4096) + ": " + std::string(problem)});
 }
 
+bool IsEndOfPem(uint32_t code) {
+  return ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
+}
+
 // The library asks for a pass phrase only when the key is encrypted.
 int NotePassPhraseNeeded(char*, int, int, void* asked) {
   *static_cast<bool*>(asked) = true;
@@ -104,7 +108,7 @@ tl::expected<std::vector<ParsedCertificate>, Error> ReadCertificates(
     OPENSSL_cleanse(data, static_cast<size_t>(size));  // a combined file holds the key too
   }
   // The end of the file is "no start line"; anything else is a broken block.
-  const bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+  const bool at_end = IsEndOfPem(ERR_peek_last_error());
   const std::string problem = TakeLibraryError();
   if (!at_end) return FileError(file, "malformed PEM: " + problem);
   if (certificates.empty()) {
@@ -121,7 +125,7 @@ tl::expected<bssl::UniquePtr<EVP_PKEY>, Error> ReadPrivateKey(const std::filesys
   bssl::UniquePtr<EVP_PKEY> key(
       PEM_read_bio_PrivateKey(bio.get(), nullptr, NotePassPhraseNeeded, &encrypted));
   if (key) return key;
-  const bool missing = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+  const bool missing = IsEndOfPem(ERR_peek_last_error());
   const std::string problem = TakeLibraryError();
   if (encrypted) {
     return FileError(file,
