@@ -200,7 +200,7 @@ ServerEngine::Outcome ServerEngine::DoPass(Request& request) {
 ServerEngine::Outcome ServerEngine::DoAuth(Request& request) {
   if (!LoginAllowed()) return RequireTls(request.output);
   user_.clear();
-  if (!request.argument) {  // RFC 5034 §4 has it from RFC 1734's successors: the list
+  if (!request.argument) {  // no RFC has it, but clients that know no CAPA ask this way
     request.output << "+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n";
     return std::nullopt;
   }

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/unit/protocols/dialogue.h"
+
+#include <array>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <regex>
+#include <string_view>
+#include <utility>
+
+#include "protocols/line_framer.h"
+
+namespace gatepost::test {
+namespace {
+
+using protocols::Buffer;
+using protocols::LoginFailure;
+using protocols::QuitReason;
+
+constexpr auto kFailures = std::to_array<std::string_view>(
+    {"kBadCredentials", "kAuthorizationDenied", "kUnavailable", "kBackendMisconfigured",
+     "kTooManyConnections", "kRateLimited", "kAccountDisabled", "kPasswordExpired"});
+static_assert(kFailures.size() == static_cast<size_t>(LoginFailure::kCount));
+constexpr auto kReasons = std::to_array<std::string_view>(
+    {"kLoggedOut", "kTooManyErrors", "kLineTooLong", "kCommandInjection", "kProtocolViolation",
+     "kHttp", "kTls", "kSsh"});
+static_assert(kReasons.size() == static_cast<size_t>(QuitReason::kCount));
+
+template <typename Enum, size_t kSize>
+std::optional<Enum> FindName(const std::array<std::string_view, kSize>& names,
+                             std::string_view name) {
+  for (size_t i = 0; i < kSize; ++i) {
+    if (names[i] == name) return static_cast<Enum>(i);
+  }
+  return std::nullopt;
+}
+
+// Take removes `prefix` from the front of `text`; false when it isn't there.
+bool Take(std::string_view& text, std::string_view prefix) {
+  if (!text.starts_with(prefix)) return false;
+  text.remove_prefix(prefix.size());
+  return true;
+}
+
+// TakeWord removes and returns what stands before the next space, and the spaces behind it.
+std::string_view TakeWord(std::string_view& text) {
+  const std::string_view word = text.substr(0, text.find(' '));
+  text.remove_prefix(word.size());
+  while (text.starts_with(' ')) text.remove_prefix(1);
+  return word;
+}
+
+std::optional<std::string> Unescape(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    if (!Take(text, "\\")) {
+      result += text.front();
+      text.remove_prefix(1);
+    } else if (Take(text, "r")) {
+      result += '\r';
+    } else if (Take(text, "n")) {
+      result += '\n';
+    } else if (Take(text, "0")) {
+      result += '\0';
+    } else if (Take(text, "t")) {
+      result += '\t';
+    } else if (Take(text, "\\")) {
+      result += '\\';
+    } else if (Take(text, "x") && text.size() >= 2 &&
+               text.substr(0, 2).find_first_not_of("0123456789abcdefABCDEF") ==
+                   std::string_view::npos) {
+      result += static_cast<char>(std::stoi(std::string(text.substr(0, 2)), nullptr, 16));
+      text.remove_prefix(2);
+    } else {
+      return std::nullopt;
+    }
+  }
+  return result;
+}
+
+// TakeQuoted reads `name="value"` with escapes, and the spaces behind it.
+bool TakeQuoted(std::string_view& text, std::string_view name, std::string& value) {
+  if (!Take(text, name) || !Take(text, "=\"")) return false;
+  size_t end = 0;
+  while (end < text.size() && text[end] != '"') end += text[end] == '\\' ? 2 : 1;
+  if (end >= text.size()) return false;
+  std::string escaped(text.substr(0, end));
+  for (size_t at = 0; (at = escaped.find("\\\"", at)) != std::string::npos;) escaped.erase(at, 1);
+  const std::optional<std::string> plain = Unescape(escaped);
+  if (!plain) return false;
+  value = *plain;
+  text.remove_prefix(end + 1);
+  while (text.starts_with(' ')) text.remove_prefix(1);
+  return true;
+}
+
+bool ReadFacts(std::string_view text, protocols::ServerFacts& facts) {
+  while (text.starts_with(' ')) text.remove_prefix(1);
+  while (!text.empty()) {
+    if (Take(text, "capabilities=")) {
+      protocols::Capabilities list;
+      while (!text.empty()) {
+        const std::string_view item = text.substr(0, text.find(','));
+        list.emplace_back(item);
+        text.remove_prefix(std::min(item.size() + 1, text.size()));
+      }
+      facts.backend_capabilities = std::make_shared<const protocols::Capabilities>(std::move(list));
+      return true;
+    }
+    const std::string_view fact = TakeWord(text);
+    if (fact == "tls=active") {
+      facts.tls_active = true;
+    } else if (fact == "tls=offered") {
+      facts.starttls_offered = true;
+    } else if (fact == "cleartext=allow") {
+      facts.cleartext_login_allowed = true;
+    } else if (fact == "bare_newline=normalize") {
+      facts.bare_newline = protocols::BareNewline::kNormalize;
+    } else if (fact != "tls=none" && fact != "cleartext=deny" && fact != "bare_newline=reject") {
+      return false;
+    }
+  }
+  return true;
+}
+
+// ReadStep parses one line; nothing when it is none of the above. Client bytes that follow client
+// bytes are appended to the last step instead (`joined`).
+std::optional<Step> ReadStep(std::string_view text, std::vector<Step>& steps, bool& joined) {
+  joined = false;
+  const auto flight = [&](std::string bytes) -> std::optional<Step> {
+    if (!steps.empty()) {
+      if (auto* last = std::get_if<Flight>(&steps.back().what)) {
+        last->bytes += bytes;
+        joined = true;
+      }
+    }
+    return Step{0, Flight{std::move(bytes)}};
+  };
+  if (text == "c ->") return flight("\r\n");
+  if (Take(text, "c -> ")) return flight(std::string(text) + "\r\n");
+  if (Take(text, "c raw> ")) {
+    std::optional<std::string> bytes = Unescape(text);
+    if (!bytes) return std::nullopt;
+    return flight(std::move(*bytes));
+  }
+  if (Take(text, "c <- ")) return Step{0, ExpectLine{std::string(text), false}};
+  if (Take(text, "c <~ ")) return Step{0, ExpectLine{std::string(text), true}};
+  if (text == "-> starttls") return Step{0, ExpectStartTls{}};
+  if (Take(text, "-> authenticate ")) {
+    ExpectAuthenticate expected;
+    expected.mechanism = TakeWord(text);
+    if (!TakeQuoted(text, "authzid", expected.authorization_identity) ||
+        !TakeQuoted(text, "user", expected.authentication_identity) ||
+        !TakeQuoted(text, "password", expected.password) || !text.empty()) {
+      return std::nullopt;
+    }
+    return Step{0, std::move(expected)};
+  }
+  if (text == "then ok") return Step{0, ThenOk{}};
+  if (Take(text, "then ok ")) return Step{0, ThenOk{std::string(text) + "\r\n"}};
+  if (Take(text, "then failed ")) {
+    const auto reason = FindName<LoginFailure>(kFailures, TakeWord(text));
+    if (!reason) return std::nullopt;
+    return Step{0, ThenFailed{*reason, std::string(text)}};
+  }
+  if (Take(text, "-> quit ")) {
+    const auto reason = FindName<QuitReason>(kReasons, text);
+    if (!reason) return std::nullopt;
+    return Step{0, ExpectQuit{*reason}};
+  }
+  return std::nullopt;
+}
+
+std::string Describe(const protocols::ServerAction& action) {
+  if (std::holds_alternative<protocols::NeedInput>(action)) return "nothing";
+  if (std::holds_alternative<protocols::StartTls>(action)) return "starttls";
+  if (const auto* quit = std::get_if<protocols::Quit>(&action)) {
+    return "quit " + std::string(kReasons[static_cast<size_t>(quit->reason)]);
+  }
+  const auto& credentials = std::get<protocols::Authenticate>(action).credentials;
+  return "authenticate " + std::string(sasl::Name(credentials.mechanism)) + " authzid=\"" +
+         credentials.authorization_identity + "\" user=\"" + credentials.authentication_identity +
+         "\" password=\"" + std::string(credentials.password.Reveal()) + "\"";
+}
+
+// Run is one pass through a dialogue.
+class Run {
+ public:
+  explicit Run(const Dialogue& dialogue)
+      : dialogue_(dialogue),
+        engine_(protocols::MakeServerEngine(dialogue.protocol, dialogue.facts)) {}
+
+  std::string All(Split split) {
+    engine_->Greet(output_);
+    for (size_t i = 0; i < dialogue_.steps.size(); ++i) {
+      const Step& step = dialogue_.steps[i];
+      const size_t cut = split.every_byte ? 1 : split.step == i ? split.offset : 0;
+      const std::string error =
+          std::visit([&](const auto& what) { return Do(what, cut, split.every_byte); }, step.what);
+      if (!error.empty()) {
+        return dialogue_.file.string() + ":" + std::to_string(step.line) + ": " + error;
+      }
+    }
+    const std::string rest = Unexpected();
+    if (!rest.empty()) return dialogue_.file.string() + ": at the end: " + rest;
+    return {};
+  }
+
+ private:
+  std::string Do(const Flight& flight, size_t cut, bool every_byte) {
+    std::string unexpected = Unexpected();
+    if (!unexpected.empty()) return unexpected;
+    std::string_view rest = flight.bytes;
+    while (!rest.empty()) {
+      const std::string_view piece = rest.substr(0, cut == 0 ? rest.size() : cut);
+      input_ << piece;
+      Drive();
+      rest.remove_prefix(piece.size());
+      if (!every_byte) cut = 0;
+    }
+    return {};
+  }
+
+  std::string Do(const ExpectLine& expected, size_t, bool) {
+    const std::optional<protocols::Line> line = protocols::FindLine(output_.view());
+    if (!line) return "expected the line '" + expected.text + "', got nothing";
+    const std::string text(line->text);
+    if (line->wire_bytes != text.size() + 2) return "line without CRLF: '" + text + "'";
+    const bool matches = expected.is_regex ? std::regex_match(text, std::regex(expected.text))
+                                           : text == expected.text;
+    if (!matches) return "expected the line '" + expected.text + "', got '" + text + "'";
+    output_.Consume(line->wire_bytes);
+    return {};
+  }
+
+  std::string Do(const ExpectStartTls&, size_t, bool) {
+    if (!std::holds_alternative<protocols::StartTls>(action_)) {
+      return "expected starttls, got " + Describe(action_);
+    }
+    if (!output_.empty()) return Unexpected();
+    if (!input_.empty()) return "bytes are left behind STARTTLS";
+    action_ = protocols::NeedInput{};
+    engine_->TlsStarted();
+    return {};
+  }
+
+  std::string Do(const ExpectAuthenticate& expected, size_t, bool) {
+    auto* authenticate = std::get_if<protocols::Authenticate>(&action_);
+    if (!authenticate || sasl::Name(authenticate->credentials.mechanism) != expected.mechanism ||
+        authenticate->credentials.authorization_identity != expected.authorization_identity ||
+        authenticate->credentials.authentication_identity != expected.authentication_identity ||
+        authenticate->credentials.password.Reveal() != expected.password) {
+      return "got " + Describe(action_);
+    }
+    authenticating_ = true;
+    action_ = protocols::NeedInput{};
+    return output_.empty() ? std::string() : Unexpected();
+  }
+
+  std::string Do(const ThenOk& then, size_t, bool) {
+    if (!authenticating_) return "nobody is logging in";
+    authenticating_ = false;
+    engine_->LoginSucceeded({{}, then.status}, output_);
+    relaying_ = true;
+    return {};
+  }
+
+  std::string Do(const ThenFailed& then, size_t, bool) {
+    if (!authenticating_) return "nobody is logging in";
+    authenticating_ = false;
+    engine_->LoginFailed(then.reason, then.text, output_);
+    Drive();
+    return {};
+  }
+
+  std::string Do(const ExpectQuit& expected, size_t, bool) {
+    const auto* quit = std::get_if<protocols::Quit>(&action_);
+    if (!quit || quit->reason != expected.reason) {
+      return "expected quit " + std::string(kReasons[static_cast<size_t>(expected.reason)]) +
+             ", got " + Describe(action_);
+    }
+    if (!output_.empty()) return Unexpected();
+    action_ = protocols::NeedInput{};
+    relaying_ = true;  // the engine is not called again
+    return {};
+  }
+
+  // Drive calls the engine as the session does: not while an action waits for its answer.
+  void Drive() {
+    const bool waiting = !std::holds_alternative<protocols::NeedInput>(action_);
+    if (waiting || authenticating_ || relaying_) return;
+    action_ = engine_->Next(input_, output_);
+  }
+
+  std::string Unexpected() {
+    if (!output_.empty()) return "unexpected output '" + std::string(output_.view()) + "'";
+    if (!std::holds_alternative<protocols::NeedInput>(action_)) {
+      return "unexpected " + Describe(action_);
+    }
+    if (authenticating_) return "the dialogue doesn't say how the login ends";
+    return {};
+  }
+
+  const Dialogue& dialogue_;
+  std::unique_ptr<protocols::ServerEngine> engine_;
+  Buffer input_;
+  Buffer output_;
+  protocols::ServerAction action_ = protocols::NeedInput{};
+  bool authenticating_ = false;
+  bool relaying_ = false;
+};
+
+}  // namespace
+
+Dialogue ReadDialogue(const std::filesystem::path& file, std::string& error) {
+  Dialogue dialogue;
+  dialogue.file = file;
+  dialogue.facts.hostname = "mail.example.org";
+  const std::string folder = file.parent_path().filename().string();
+  if (folder == "pop3") dialogue.protocol = protocols::Protocol::kPop3;
+  if (folder == "smtp") dialogue.protocol = protocols::Protocol::kSmtp;
+  std::ifstream stream(file);
+  std::string text;
+  bool has_facts = false;
+  for (int number = 1; std::getline(stream, text); ++number) {
+    if (text == "# no-split") dialogue.may_split = false;
+    if (text.empty() || text.starts_with('#')) continue;
+    std::string_view rest = text;
+    bool valid = true;
+    if (Take(rest, "facts:")) {
+      has_facts = true;
+      valid = ReadFacts(rest, dialogue.facts);
+    } else {
+      bool joined = false;
+      std::optional<Step> step = ReadStep(rest, dialogue.steps, joined);
+      valid = has_facts && step.has_value();
+      if (valid && !joined) {
+        step->line = number;
+        dialogue.steps.push_back(std::move(*step));
+      }
+    }
+    if (!valid) {
+      error = file.string() + ":" + std::to_string(number) + ": not understood: " + text;
+      return dialogue;
+    }
+  }
+  if (dialogue.steps.empty()) error = file.string() + ": no steps";
+  return dialogue;
+}
+
+std::string RunDialogue(const Dialogue& dialogue, Split split) {
+  return Run(dialogue).All(split);
+}
+
+}  // namespace gatepost::test
