@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/auth/passwords.h"
+
+#include <crypt.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fstream>
+#include <utility>
+
+#include "protocols/buffer.h"
+
+namespace gatepost::auth {
+namespace {
+
+// Verify computes crypt(password) with the setting in `hash` and compares in constant time.
+bool Verify(const sasl::Secret& password, const std::string& hash) {
+  auto data = std::make_unique<crypt_data>();
+  const std::string text(password.Reveal());  // crypt_r wants a terminated string
+  const char* computed = crypt_r(text.c_str(), hash.c_str(), data.get());
+  bool equal = computed != nullptr && computed[0] != '*' && std::strlen(computed) == hash.size();
+  unsigned difference = 0;
+  for (size_t i = 0; equal && i < hash.size(); ++i) {
+    difference |= static_cast<unsigned char>(computed[i]) ^ static_cast<unsigned char>(hash[i]);
+  }
+  equal = equal && difference == 0;
+  protocols::Wipe(const_cast<char*>(text.data()), text.size());
+  protocols::Wipe(data.get(), sizeof(crypt_data));
+  return equal;
+}
+
+// ParseHostPort reads "host:port" or "[v6]:port".
+std::optional<config::Member> ParseHostPort(std::string_view text) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos || colon == 0) return std::nullopt;
+  config::Member member;
+  std::string_view host = text.substr(0, colon);
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  member.host = host;
+  const std::string_view port = text.substr(colon + 1);
+  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), member.port);
+  if (error != std::errc() || end != port.data() + port.size() || member.port == 0) {
+    return std::nullopt;
+  }
+  return member;
+}
+
+// ParseOptions reads the third field; returns what is wrong, or an empty string.
+std::string ParseOptions(std::string_view text, const std::vector<std::string>& pools,
+                         PasswordFile::Entry& entry) {
+  while (!text.empty()) {
+    if (text.front() == ' ') {
+      text.remove_prefix(1);
+      continue;
+    }
+    const size_t equals = text.find('=');
+    const std::string_view key = text.substr(0, equals);
+    if (equals == std::string_view::npos) {
+      return "expected key=value after the hash, found \"" + std::string(key) +
+             "\"; allowed are pool, backend, login, password";
+    }
+    text.remove_prefix(equals + 1);
+    const size_t end = key == "password" ? text.size() : std::min(text.find(' '), text.size());
+    const std::string_view value = text.substr(0, end);
+    text.remove_prefix(end);
+    if (value.empty()) return std::string(key) + " is empty";
+    if (key == "pool") {
+      if (std::find(pools.begin(), pools.end(), value) == pools.end()) {
+        return "there is no pool \"" + std::string(value) + "\"";
+      }
+      entry.pool = value;
+    } else if (key == "backend") {
+      entry.backend = ParseHostPort(value);
+      if (!entry.backend) return "backend must be HOST:PORT, for example store2.internal:143";
+    } else if (key == "login") {
+      entry.login = value;
+    } else if (key == "password") {
+      entry.password = sasl::Secret(value);
+    } else {
+      return "unknown key \"" + std::string(key) + "\"; allowed are pool, backend, login, password";
+    }
+  }
+  if (!entry.login.empty() && entry.password.empty()) {
+    return "login needs password: the client's own password may belong to another account";
+  }
+  return {};
+}
+
+}  // namespace
+
+tl::expected<std::shared_ptr<const PasswordFile>, std::vector<std::string>> PasswordFile::Load(
+    const std::filesystem::path& file, const std::vector<std::string>& pools) {
+  std::vector<std::string> errors;
+  std::ifstream input(file);
+  if (!input) {
+    return tl::unexpected(
+        std::vector<std::string>{file.string() + ": can't be read: " + std::strerror(errno)});
+  }
+  auto loaded = std::make_shared<PasswordFile>();
+  std::string line;
+  for (size_t number = 1; std::getline(input, line); ++number) {
+    if (line.ends_with('\r')) line.pop_back();
+    const std::string_view text = line;
+    if (text.empty() || text.starts_with('#')) continue;
+    const auto wrong = [&](const std::string& what) {
+      errors.push_back(file.string() + ":" + std::to_string(number) + ": " + what);
+    };
+    const size_t colon = text.find(':');
+    if (colon == std::string_view::npos || colon == 0) {
+      wrong("expected user:hash; make an entry with: gatepost hash-password USER");
+      continue;
+    }
+    const std::string user(text.substr(0, colon));
+    const std::string_view rest = text.substr(colon + 1);
+    const size_t second = std::min(rest.find(':'), rest.size());
+    Entry entry;
+    entry.hash = rest.substr(0, second);
+    const int kind = crypt_checksalt(entry.hash.c_str());
+    if (kind != CRYPT_SALT_OK && kind != CRYPT_SALT_TOO_CHEAP) {
+      wrong("the password hash of \"" + user +
+            "\" is not one that crypt(3) knows here or is too weak; use yescrypt ($y$), bcrypt "
+            "($2b$) or SHA-512 ($6$), for example from: gatepost hash-password");
+      continue;
+    }
+    if (second < rest.size()) {
+      const std::string problem = ParseOptions(rest.substr(second + 1), pools, entry);
+      if (!problem.empty()) {
+        wrong(problem);
+        continue;
+      }
+    }
+    if (loaded->decoy_.empty()) loaded->decoy_ = entry.hash;
+    if (!loaded->entries_.emplace(user, std::move(entry)).second) {
+      wrong("user \"" + user + "\" stands here a second time");
+    }
+  }
+  protocols::Wipe(line.data(), line.capacity());
+  if (!errors.empty()) return tl::unexpected(std::move(errors));
+  if (loaded->decoy_.empty()) loaded->decoy_ = HashPassword(sasl::Secret("decoy"));
+  return loaded;
+}
+
+const PasswordFile::Entry* PasswordFile::Find(const std::string& user) const {
+  const auto found = entries_.find(user);
+  return found == entries_.end() ? nullptr : &found->second;
+}
+
+struct PasswordAuthority::Job {
+  uv_work_t work{};
+  PasswordAuthority* owner = nullptr;  // null once the worker is gone
+  std::shared_ptr<const PasswordFile> file;
+  SessionId id;
+  std::string user;
+  std::string authorization_identity;
+  sasl::Secret password;
+  bool matches = false;
+};
+
+PasswordAuthority::PasswordAuthority(uv_loop_t* loop, std::shared_ptr<const PasswordFile> file,
+                                     Answers& answers)
+    : loop_(loop), file_(std::move(file)), answers_(answers) {}
+
+PasswordAuthority::~PasswordAuthority() {
+  for (Job* job : running_) job->owner = nullptr;
+}
+
+std::optional<Verdict> PasswordAuthority::Check(SessionId id,
+                                                const sasl::Credentials& credentials) {
+  if (waiting_.size() >= kWaiting) {
+    Verdict verdict;
+    verdict.reason = protocols::LoginFailure::kUnavailable;
+    verdict.detail = "too many password checks at a time";
+    return verdict;
+  }
+  auto job = std::make_unique<Job>();
+  job->owner = this;
+  job->file = file_;
+  job->id = id;
+  job->user = credentials.authentication_identity;
+  job->authorization_identity = credentials.authorization_identity;
+  job->password = credentials.password.Clone();
+  waiting_.push_back(std::move(job));
+  StartJobs();
+  return std::nullopt;
+}
+
+void PasswordAuthority::StartJobs() {
+  while (!waiting_.empty() && running_.size() < kConcurrent) {
+    std::unique_ptr<Job> job = std::move(waiting_.front());
+    waiting_.pop_front();
+    job->work.data = job.get();
+    const int status = uv_queue_work(
+        loop_, &job->work,
+        [](uv_work_t* work) {
+          auto& self = *static_cast<Job*>(work->data);
+          const PasswordFile::Entry* entry = self.file->Find(self.user);
+          const bool matches =
+              Verify(self.password, entry != nullptr ? entry->hash : self.file->decoy());
+          self.matches = matches && entry != nullptr;
+        },
+        [](uv_work_t* work, int) {
+          std::unique_ptr<Job> done(static_cast<Job*>(work->data));
+          if (done->owner != nullptr) done->owner->Finish(std::move(done));
+        });
+    if (status != 0) return;
+    running_.push_back(job.release());
+  }
+}
+
+void PasswordAuthority::Finish(std::unique_ptr<Job> job) {
+  std::erase(running_, job.get());
+  StartJobs();
+  Verdict verdict;
+  verdict.accepted = job->matches;
+  if (job->matches) {
+    // The password file knows of nobody who may act for somebody else (RFC 4422 §3.4.1).
+    if (!job->authorization_identity.empty() && job->authorization_identity != job->user) {
+      verdict.accepted = false;
+      verdict.reason = protocols::LoginFailure::kAuthorizationDenied;
+    }
+    const PasswordFile::Entry& entry = *job->file->Find(job->user);
+    verdict.pool = entry.pool;
+    verdict.backend = entry.backend;
+    sasl::Credentials credentials;
+    credentials.mechanism = sasl::Mechanism::kPlain;
+    credentials.authentication_identity = entry.login.empty() ? job->user : entry.login;
+    credentials.password =
+        entry.password.empty() ? std::move(job->password) : entry.password.Clone();
+    verdict.backend_credentials = std::move(credentials);
+  }
+  answers_.OnVerdict(job->id, std::move(verdict));
+}
+
+std::string HashPassword(const sasl::Secret& password) {
+  crypt_data data{};
+  std::string setting(CRYPT_GENSALT_OUTPUT_SIZE, '\0');
+  if (crypt_gensalt_rn("$y$", 0, nullptr, 0, setting.data(), static_cast<int>(setting.size())) ==
+      nullptr) {
+    return {};
+  }
+  const std::string text(password.Reveal());
+  const char* computed = crypt_r(text.c_str(), setting.c_str(), &data);
+  std::string hash = computed != nullptr && computed[0] != '*' ? computed : "";
+  protocols::Wipe(const_cast<char*>(text.data()), text.size());
+  protocols::Wipe(&data, sizeof(data));
+  return hash;
+}
+
+}  // namespace gatepost::auth

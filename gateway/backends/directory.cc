@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/backends/directory.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace gatepost::backends {
+namespace {
+
+// FNV-1a with a final mix: stable across builds and machines, which std::hash is not.
+uint64_t StableHash(std::string_view a, std::string_view b) {
+  uint64_t hash = 14695981039346656037ULL;
+  const auto feed = [&hash](std::string_view text) {
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+    hash = (hash ^ 0xFF) * 1099511628211ULL;  // a separator that no UTF-8 text holds
+  };
+  feed(a);
+  feed(b);
+  hash ^= hash >> 33;
+  hash *= 0xff51afd7ed558ccdULL;
+  hash ^= hash >> 33;
+  hash *= 0xc4ceb9fe1a85ec53ULL;
+  return hash ^ hash >> 33;
+}
+
+std::string MemberName(const config::Member& member) {
+  return member.host + ":" + std::to_string(member.port);
+}
+
+}  // namespace
+
+protocols::Protocol FromConfig(config::Protocol protocol) {
+  switch (protocol) {
+    case config::Protocol::kImap:
+      return protocols::Protocol::kImap;
+    case config::Protocol::kPop3:
+      return protocols::Protocol::kPop3;
+    case config::Protocol::kSmtp:
+      return protocols::Protocol::kSmtp;
+  }
+  return protocols::Protocol::kImap;
+}
+
+Pool::Pool(const config::Pool& settings, protocols::Protocol protocol,
+           std::shared_ptr<const tls::ClientContext> tls, observe::Metrics& metrics)
+    : settings_(settings), protocol_(protocol), tls_(std::move(tls)) {
+  using observe::Metric;
+  const std::string_view name = settings_.name;
+  const std::string_view protocol_name = protocols::Name(protocol);
+  const auto result = [&](std::string_view label) {
+    return metrics.Counter(Metric::kBackendConnections, {name, protocol_name, label});
+  };
+  series_.connected = result("ok");
+  series_.refused = result("refused");
+  series_.timeout = result("timeout");
+  series_.tls_failed = result("tls_failed");
+  series_.rejected = result("banner");
+  series_.connect_duration =
+      metrics.Histogram(Metric::kBackendConnectDuration, {name, protocol_name});
+  series_.login_duration = metrics.Histogram(Metric::kBackendLoginDuration, {name, protocol_name});
+  for (const config::Member& member : settings_.members) {
+    series_.member_sessions.push_back(
+        metrics.Gauge(Metric::kBackendSessionsActive, {name, MemberName(member)}));
+  }
+}
+
+std::string Pool::ServerName(const config::Member& member) const {
+  return settings_.server_name.value_or(member.host);
+}
+
+std::vector<uint32_t> Pool::Order(std::string_view user) const {
+  std::vector<std::pair<uint64_t, uint32_t>> ranked;
+  ranked.reserve(settings_.members.size());
+  for (uint32_t i = 0; i < settings_.members.size(); ++i) {
+    ranked.emplace_back(StableHash(MemberName(settings_.members[i]), user), i);
+  }
+  std::sort(ranked.begin(), ranked.end(), std::greater<>());
+  std::vector<uint32_t> order;
+  order.reserve(ranked.size());
+  for (const auto& [hash, index] : ranked) order.push_back(index);
+  return order;
+}
+
+std::shared_ptr<const protocols::Capabilities> Pool::capabilities() const {
+  const std::lock_guard lock(mutex_);
+  return capabilities_;
+}
+
+void Pool::SetCapabilities(protocols::Capabilities capabilities) {
+  auto learnt = std::make_shared<const protocols::Capabilities>(std::move(capabilities));
+  const std::lock_guard lock(mutex_);
+  if (!capabilities_ || *capabilities_ != *learnt) capabilities_.swap(learnt);
+}
+
+bool Pool::probed() const {
+  const std::lock_guard lock(mutex_);
+  return probed_;
+}
+
+void Pool::SetProbed() {
+  const std::lock_guard lock(mutex_);
+  probed_ = true;
+}
+
+tl::expected<std::unique_ptr<Directory>, std::string> Directory::Make(const config::Config& config,
+                                                                      observe::Metrics& metrics) {
+  auto directory = std::make_unique<Directory>();
+  const auto add = [&](const config::Pool& settings,
+                       protocols::Protocol protocol) -> tl::expected<void, std::string> {
+    if (directory->Find(settings.name, protocol) != nullptr) return {};
+    std::shared_ptr<const tls::ClientContext> context;
+    if (settings.tls != config::BackendTls::kNone) {
+      tls::ClientOptions options;
+      options.verify = settings.verify;
+      if (settings.ca_file) options.ca_file = settings.ca_file->string();
+      options.alpn = settings.tls == config::BackendTls::kImplicit
+                         ? std::string(protocols::AlpnId(protocol))
+                         : std::string();
+      auto made = tls::ClientContext::Make(options);
+      if (!made) return tl::unexpected("pool." + settings.name + ": " + made.error().text);
+      context = std::move(*made);
+    }
+    directory->pools_.push_back(
+        std::make_unique<Pool>(settings, protocol, std::move(context), metrics));
+    return {};
+  };
+  for (const config::Listener& listener : config.listeners) {
+    const protocols::Protocol protocol = FromConfig(listener.protocol);
+    for (const config::Pool& settings : config.pools) {
+      // With an authority that names pools (a password file) any pool may serve any protocol that
+      // its name is given for, so every pool is made for each protocol in use.
+      if (settings.name != listener.pool &&
+          config.authority.kind == config::AuthorityKind::kBackend) {
+        continue;
+      }
+      if (auto added = add(settings, protocol); !added) return tl::unexpected(added.error());
+    }
+  }
+  return directory;
+}
+
+Pool* Directory::Find(std::string_view name, protocols::Protocol protocol) const {
+  for (const auto& pool : pools_) {
+    if (pool->settings().name == name && pool->protocol() == protocol) return pool.get();
+  }
+  return nullptr;
+}
+
+}  // namespace gatepost::backends

@@ -1,0 +1,80 @@
+// The pools: their members, how to speak to them, which member a user meets, what they can do.
+//
+// Made once from the configuration, shared by all workers. Only the capabilities change, behind a
+// mutex that is taken once a connection. Thread-safe.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "config/schema.h"
+#include "gateway/observe/metrics.h"
+#include "protocols/engines.h"
+#include "tls/context.h"
+
+namespace gatepost::backends {
+
+struct PoolSeries {
+  observe::CounterId connected, refused, timeout, tls_failed, rejected;
+  observe::HistogramId connect_duration, login_duration;
+  std::vector<observe::GaugeId> member_sessions;
+};
+
+// Pool is a pool as one protocol uses it.
+class Pool {
+ public:
+  Pool(const config::Pool& settings, protocols::Protocol protocol,
+       std::shared_ptr<const tls::ClientContext> tls, observe::Metrics& metrics);
+
+  [[nodiscard]] const config::Pool& settings() const { return settings_; }
+  [[nodiscard]] protocols::Protocol protocol() const { return protocol_; }
+  [[nodiscard]] const std::shared_ptr<const tls::ClientContext>& tls() const { return tls_; }
+  [[nodiscard]] const PoolSeries& series() const { return series_; }
+  [[nodiscard]] std::string ServerName(const config::Member& member) const;
+
+  // Order returns the members' indices in the order in which `user` should try them: rendezvous
+  // hashing, so that a user meets the same member from every replica, and losing one member moves
+  // only that member's users.
+  [[nodiscard]] std::vector<uint32_t> Order(std::string_view user) const;
+
+  // What the members offered last; null until learnt.
+  [[nodiscard]] std::shared_ptr<const protocols::Capabilities> capabilities() const;
+  void SetCapabilities(protocols::Capabilities capabilities);
+  // Whether the first attempt to learn them has ended, well or not.
+  [[nodiscard]] bool probed() const;
+  void SetProbed();
+
+ private:
+  config::Pool settings_;
+  protocols::Protocol protocol_;
+  std::shared_ptr<const tls::ClientContext> tls_;
+  PoolSeries series_;
+  mutable std::mutex mutex_;
+  std::shared_ptr<const protocols::Capabilities> capabilities_;
+  bool probed_ = false;
+};
+
+class Directory {
+ public:
+  // Makes every pool that a listener uses; fails with a text that names the pool and the CA file.
+  [[nodiscard]] static tl::expected<std::unique_ptr<Directory>, std::string> Make(
+      const config::Config& config, observe::Metrics& metrics);
+
+  // Find returns the pool as `protocol` uses it, or null.
+  [[nodiscard]] Pool* Find(std::string_view name, protocols::Protocol protocol) const;
+  [[nodiscard]] const std::vector<std::unique_ptr<Pool>>& pools() const { return pools_; }
+
+ private:
+  std::vector<std::unique_ptr<Pool>> pools_;
+};
+
+// FromConfig translates the configuration's protocol.
+[[nodiscard]] protocols::Protocol FromConfig(config::Protocol protocol);
+
+}  // namespace gatepost::backends

@@ -1,0 +1,187 @@
+// The command line: serve, check, hash-password, version.
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <termios.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <iostream>
+#include <string>
+
+#include "config/loader.h"
+#include "gateway/auth/passwords.h"
+#include "gateway/process.h"
+#include "protocols/buffer.h"
+#include "tls/certificate_store.h"
+#include "tls/context.h"
+
+namespace {
+
+using namespace gatepost;
+
+constexpr int kExitConfiguration = 2;
+
+// Load reads the configuration and everything that it names, and prints what is wrong.
+tl::expected<Prepared, int> Load(const std::string& file) {
+  auto loaded = config::Load(file);
+  if (!loaded) {
+    for (const config::Diagnostic& diagnostic : loaded.error()) {
+      fmt::print(stderr, "{}\n", diagnostic.Text());
+    }
+    return tl::unexpected(kExitConfiguration);
+  }
+  auto prepared = Prepare(std::move(*loaded), file);
+  if (!prepared) {
+    for (const std::string& error : prepared.error()) fmt::print(stderr, "{}\n", error);
+    return tl::unexpected(kExitConfiguration);
+  }
+  return std::move(*prepared);
+}
+
+int Serve(const std::string& file) {
+  auto prepared = Load(file);
+  if (!prepared) return prepared.error();
+  return gatepost::Serve(std::move(*prepared));
+}
+
+int Check(const std::string& file) {
+  const auto prepared = Load(file);
+  if (!prepared) {
+    fmt::print(stderr, "{}: not usable, see above\n", file);
+    return prepared.error();
+  }
+  fmt::print("{}: good\n\nListeners\n", file);
+  for (const auto& listener : prepared->runtime->listeners) {
+    const config::Listener& settings = listener->settings;
+    std::string addresses;
+    for (const config::SocketAddress& address : settings.addresses) {
+      if (!addresses.empty()) addresses += ", ";
+      addresses += net::Address::Parse(address.host, address.port)->Text();
+    }
+    const bool implicit = settings.tls == config::ListenerTls::kImplicit;
+    const bool cleartext = settings.cleartext_login == config::CleartextLogin::kAllow;
+    fmt::print("  {:<12} {:<5} {:<22} {:<9} {:<21} pool {}\n", settings.name,
+               protocols::Name(listener->protocol), addresses, implicit ? "TLS" : "STARTTLS",
+               implicit ? "" : (cleartext ? "cleartext login: yes" : "cleartext login: no"),
+               settings.pool);
+  }
+  fmt::print("\nCertificates\n");
+  const auto now = std::chrono::system_clock::now();
+  for (const tls::CertificateInfo& info : prepared->certificates->certificates()) {
+    const auto days =
+        std::chrono::duration_cast<std::chrono::hours>(info.not_after - now).count() / 24;
+    fmt::print("  {}\n    {}, {} days left (until {:%Y-%m-%d}), issued by {}\n    for {}\n",
+               info.chain_file.string(), info.key_text, days,
+               fmt::gmtime(std::chrono::system_clock::to_time_t(info.not_after)), info.issuer,
+               fmt::join(info.names, ", "));
+  }
+  fmt::print("\nPools\n");
+  for (const config::Pool& pool : prepared->runtime->config.pools) {
+    std::string members;
+    for (const config::Member& member : pool.members) {
+      members += fmt::format("{}{}:{}", members.empty() ? "" : ", ", member.host, member.port);
+    }
+    fmt::print("  {:<12} {}{}\n", pool.name, members,
+               pool.tls == config::BackendTls::kNone ? " (cleartext)"
+               : pool.verify                         ? " (TLS, verified)"
+                                                     : " (TLS, NOT verified)");
+  }
+  if (prepared->runtime->passwords) {
+    fmt::print("\nAuthority: {} users in {}\n", prepared->runtime->passwords->size(),
+               prepared->runtime->config.authority.file.string());
+  } else {
+    fmt::print("\nAuthority: the backend itself\n");
+  }
+  return 0;
+}
+
+// ReadPassword asks on the terminal without echo, or takes the first line of standard input.
+sasl::Secret ReadPassword() {
+  const bool terminal = isatty(STDIN_FILENO) == 1;
+  termios saved{};
+  if (terminal) {
+    fmt::print(stderr, "Password: ");
+    tcgetattr(STDIN_FILENO, &saved);
+    termios silent = saved;
+    silent.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+  }
+  std::string line;
+  std::getline(std::cin, line);
+  if (terminal) {
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &saved);
+    fmt::print(stderr, "\n");
+  }
+  if (line.ends_with('\r')) line.pop_back();
+  sasl::Secret password(line);
+  protocols::Wipe(line.data(), line.size());
+  return password;
+}
+
+int HashPassword(const std::string& user) {
+  const sasl::Secret password = ReadPassword();
+  if (password.empty()) {
+    fmt::print(stderr, "gatepost: the password is empty\n");
+    return 1;
+  }
+  const std::string hash = auth::HashPassword(password);
+  if (hash.empty()) {
+    fmt::print(stderr, "gatepost: the system gave no randomness for a salt\n");
+    return 1;
+  }
+  fmt::print("{}{}{}\n", user, user.empty() ? "" : ":", hash);
+  return 0;
+}
+
+int Version() {
+  fmt::print("gatepost {}\n{}\nlibuv {}\ncompiler {}\n", GATEPOST_VERSION, tls::LibraryVersion(),
+             uv_version_string(), __VERSION__);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "Gatepost: a TLS-terminating gateway in front of IMAP, POP3 and SMTP servers.\n"
+      "Exit codes: 0 good, 1 a failure at run time, 2 a wrong configuration."};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", GATEPOST_VERSION);
+
+  std::string file = "/etc/gatepost/gatepost.toml";
+  std::string user;
+  int status = 0;
+
+  CLI::App* serve = app.add_subcommand("serve", "Run the gateway in the foreground");
+  serve->add_option("-c,--config", file, "The configuration file")->capture_default_str();
+  serve->callback([&] { status = Serve(file); });
+
+  CLI::App* check =
+      app.add_subcommand("check", "Validate a configuration and everything that it names");
+  check->add_option("file", file, "The configuration file")->capture_default_str();
+  check->callback([&] { status = Check(file); });
+
+  CLI::App* hash = app.add_subcommand(
+      "hash-password", "Read a password (hidden, or from standard input) and print its hash");
+  hash->add_option("user", user, "Print a whole line for this user of the password file");
+  hash->callback([&] { status = HashPassword(user); });
+
+  CLI::App* version =
+      app.add_subcommand("version", "Print the versions of Gatepost and what it is built with");
+  version->callback([&] { status = Version(); });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitConfiguration;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "gatepost: {}\n", error.what());
+    return 1;
+  }
+  return status;
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/net/connection_limits.h"
+
+#include <functional>
+#include <string_view>
+
+namespace gatepost::net {
+
+size_t ConnectionLimits::Hash::operator()(const Address::NetworkKey& key) const {
+  return std::hash<std::string_view>()({reinterpret_cast<const char*>(key.data()), key.size()});
+}
+
+ConnectionLimits::Slice& ConnectionLimits::SliceOf(const Address::NetworkKey& key) {
+  return slices_[Hash()(key) % slices_.size()];
+}
+
+ConnectionLimits::Outcome ConnectionLimits::Admit(const Address& client) {
+  if (total_.fetch_add(1, std::memory_order_relaxed) >= max_total_) {
+    total_.fetch_sub(1, std::memory_order_relaxed);
+    return Outcome::kServerFull;
+  }
+  const Address::NetworkKey key = client.Network();
+  Slice& slice = SliceOf(key);
+  const std::lock_guard lock(slice.mutex);
+  uint32_t& count = slice.counts[key];
+  if (count >= max_per_network_) {
+    total_.fetch_sub(1, std::memory_order_relaxed);
+    return Outcome::kTooManyOfAddress;
+  }
+  ++count;
+  return Outcome::kAdmitted;
+}
+
+void ConnectionLimits::Release(const Address& client) {
+  total_.fetch_sub(1, std::memory_order_relaxed);
+  const Address::NetworkKey key = client.Network();
+  Slice& slice = SliceOf(key);
+  const std::lock_guard lock(slice.mutex);
+  const auto found = slice.counts.find(key);
+  if (found != slice.counts.end() && --found->second == 0) slice.counts.erase(found);
+}
+
+}  // namespace gatepost::net

@@ -1,0 +1,46 @@
+// How many connections there are, in all and of each client network; shared by all workers.
+//
+// Touched once at accept and once at close. Thread-safe.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <unordered_map>
+
+#include "gateway/net/address.h"
+
+namespace gatepost::net {
+
+class ConnectionLimits {
+ public:
+  enum class Outcome : uint8_t { kAdmitted, kServerFull, kTooManyOfAddress };
+
+  ConnectionLimits(uint32_t max_total, uint32_t max_per_network)
+      : max_total_(max_total), max_per_network_(max_per_network) {}
+
+  // Admit counts a connection when it may be served; each kAdmitted needs one Release.
+  [[nodiscard]] Outcome Admit(const Address& client);
+  void Release(const Address& client);
+
+  [[nodiscard]] uint32_t max_total() const { return max_total_; }
+
+ private:
+  struct Hash {
+    size_t operator()(const Address::NetworkKey& key) const;
+  };
+  struct Slice {
+    std::mutex mutex;
+    std::unordered_map<Address::NetworkKey, uint32_t, Hash> counts;
+  };
+  Slice& SliceOf(const Address::NetworkKey& key);
+
+  const uint32_t max_total_;
+  const uint32_t max_per_network_;
+  std::atomic<uint32_t> total_{0};
+  std::array<Slice, 16> slices_;
+};
+
+}  // namespace gatepost::net

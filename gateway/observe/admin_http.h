@@ -1,0 +1,33 @@
+// The admin listener: /metrics, /healthz and /readyz over plain HTTP, on threads of its own, so
+// that a scrape never waits for a mail loop nor the reverse. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "config/schema.h"
+#include "gateway/observe/metrics.h"
+
+namespace gatepost::observe {
+
+class AdminHttp {
+ public:
+  // A check answers an empty string when all is well, else why not. Called on the HTTP threads.
+  using Check = std::function<std::string()>;
+
+  // Start listens at `address`; everything given must outlive the object.
+  [[nodiscard]] static tl::expected<std::unique_ptr<AdminHttp>, std::string> Start(
+      const config::SocketAddress& address, const Metrics& metrics, Check healthy, Check ready);
+  ~AdminHttp();
+  AdminHttp(const AdminHttp&) = delete;
+  AdminHttp& operator=(const AdminHttp&) = delete;
+
+ private:
+  AdminHttp() = default;
+  struct Server;
+  std::unique_ptr<Server> server_;
+};
+
+}  // namespace gatepost::observe

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/observe/metrics.h"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+
+namespace gatepost::observe {
+namespace {
+
+enum class Kind : uint8_t { kCounter, kGauge, kHistogram };
+
+constexpr double kLatency[] = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30};
+constexpr double kHandshake[] = {.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10};
+constexpr double kDuration[] = {.1, 1, 10, 60, 300, 900, 1800, 3600, 14400, 86400};
+constexpr double kMessage[] = {1e3, 1e4, 1e5, 1e6, 5e6, 1e7, 2.5e7, 5e7, 1e8};
+constexpr double kLag[] = {.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5};
+
+struct Description {
+  std::string_view name;
+  Kind kind;
+  std::array<std::string_view, 4> labels;
+  std::string_view help;
+  std::span<const double> bounds = {};
+};
+
+// In the order of enum Metric.
+constexpr std::array<Description, static_cast<size_t>(Metric::kCount)> kTable = {{
+    {"gatepost_connections_accepted_total",
+     Kind::kCounter,
+     {"listener", "protocol"},
+     "Client connections accepted."},
+    {"gatepost_connections_active",
+     Kind::kGauge,
+     {"listener", "protocol"},
+     "Client connections open now."},
+    {"gatepost_connections_rejected_total",
+     Kind::kCounter,
+     {"listener", "protocol", "reason"},
+     "Client connections refused at accept."},
+    {"gatepost_connection_duration_seconds",
+     Kind::kHistogram,
+     {"protocol", "phase"},
+     "Time from accept to login or close (prelogin), and from login to close (session).",
+     kDuration},
+    {"gatepost_sessions_closed_total",
+     Kind::kCounter,
+     {"protocol", "reason"},
+     "Sessions ended, by reason."},
+    {"gatepost_tls_handshakes_total",
+     Kind::kCounter,
+     {"listener", "mode", "result"},
+     "TLS handshakes with clients."},
+    {"gatepost_tls_handshake_failures_total",
+     Kind::kCounter,
+     {"listener", "reason"},
+     "Failed TLS handshakes with clients, by reason."},
+    {"gatepost_tls_sessions_total",
+     Kind::kCounter,
+     {"listener", "version", "resumed"},
+     "TLS sessions established with clients, by protocol version."},
+    {"gatepost_tls_handshake_duration_seconds",
+     Kind::kHistogram,
+     {"mode"},
+     "Time of a client's TLS handshake.",
+     kHandshake},
+    {"gatepost_starttls_total",
+     Kind::kCounter,
+     {"protocol", "result"},
+     "STARTTLS and STLS commands, by outcome."},
+    {"gatepost_tls_certificate_not_after_timestamp_seconds",
+     Kind::kGauge,
+     {"certificate", "san_first"},
+     "End of the certificate's validity, Unix time."},
+    {"gatepost_auth_attempts_total",
+     Kind::kCounter,
+     {"protocol", "mechanism", "tls", "result"},
+     "Login attempts."},
+    {"gatepost_auth_failures_total",
+     Kind::kCounter,
+     {"protocol", "reason"},
+     "Logins that did not succeed, by reason."},
+    {"gatepost_auth_duration_seconds",
+     Kind::kHistogram,
+     {"authority", "result"},
+     "Time the authority took for a verdict, penalties excluded.",
+     kLatency},
+    {"gatepost_backend_connections_total",
+     Kind::kCounter,
+     {"backend", "protocol", "result"},
+     "Connections to backends, by outcome."},
+    {"gatepost_backend_connect_duration_seconds",
+     Kind::kHistogram,
+     {"backend", "protocol"},
+     "Time to connect to a backend (TCP).",
+     kLatency},
+    {"gatepost_backend_login_duration_seconds",
+     Kind::kHistogram,
+     {"backend", "protocol"},
+     "Time from the connection to the backend's answer to the login.",
+     kLatency},
+    {"gatepost_login_duration_seconds",
+     Kind::kHistogram,
+     {"protocol"},
+     "Time from the client's login command to its success.",
+     kLatency},
+    {"gatepost_backend_sessions_active",
+     Kind::kGauge,
+     {"backend", "member"},
+     "Sessions relayed to this member now."},
+    {"gatepost_backend_capabilities_known",
+     Kind::kGauge,
+     {"backend", "protocol"},
+     "1 once the pool's capabilities were learnt from a member."},
+    {"gatepost_bytes_total",
+     Kind::kCounter,
+     {"protocol", "direction"},
+     "Bytes relayed from clients (in) and to clients (out), without TLS overhead."},
+    {"gatepost_smtp_messages_total",
+     Kind::kCounter,
+     {"result"},
+     "Mail data transfers by outcome: accepted, refused (by the backend), smuggling (bare "
+     "newline)."},
+    {"gatepost_smtp_recipients_total", Kind::kCounter, {}, "Recipients accepted by backends."},
+    {"gatepost_smtp_message_size_bytes",
+     Kind::kHistogram,
+     {},
+     "Mail data of accepted messages.",
+     kMessage},
+    {"gatepost_protocol_errors_total",
+     Kind::kCounter,
+     {"protocol", "kind"},
+     "What clients did wrong."},
+    {"gatepost_draining", Kind::kGauge, {}, "1 while shutting down."},
+    {"gatepost_session_limit", Kind::kGauge, {}, "Client connections that are served at most."},
+    {"gatepost_log_lines_dropped_total",
+     Kind::kCounter,
+     {},
+     "Log lines dropped since the writer was slower than the events."},
+    {"gatepost_event_loop_lag_seconds",
+     Kind::kHistogram,
+     {"worker"},
+     "How late a worker's one-second timer ran.",
+     kLag},
+    {"gatepost_build_info",
+     Kind::kGauge,
+     {"version", "tls_library", "libuv", "compiler"},
+     "Always 1."},
+    {"process_cpu_seconds_total", Kind::kCounter, {}, "User and system CPU time."},
+    {"process_resident_memory_bytes", Kind::kGauge, {}, "Resident memory."},
+    {"process_open_fds", Kind::kGauge, {}, "Open file descriptors."},
+    {"process_max_fds", Kind::kGauge, {}, "Limit of open file descriptors."},
+    {"process_start_time_seconds", Kind::kGauge, {}, "Start time, Unix time."},
+}};
+
+const Description& Describe(Metric metric) {
+  return kTable[static_cast<size_t>(metric)];
+}
+
+size_t LabelCount(const Description& description) {
+  return static_cast<size_t>(std::count_if(description.labels.begin(), description.labels.end(),
+                                           [](std::string_view label) { return !label.empty(); }));
+}
+
+prometheus::ClientMetric& AddMetric(prometheus::MetricFamily& family,
+                                    const Description& description,
+                                    const std::vector<std::string>& labels) {
+  prometheus::ClientMetric& metric = family.metric.emplace_back();
+  for (size_t i = 0; i < labels.size(); ++i) {
+    metric.label.push_back({std::string(description.labels[i]), labels[i]});
+  }
+  return metric;
+}
+
+}  // namespace
+
+void Shard::Observe(const HistogramId& id, double value) {
+  const double* end = id.bounds + id.bound_count;
+  const double* bucket = std::lower_bound(id.bounds, end, value);
+  Bump(id.first_cell + static_cast<uint32_t>(bucket - id.bounds), 1);
+  Bump(id.first_cell + id.bound_count + 1, static_cast<uint64_t>(value * 1e6));
+}
+
+uint32_t Metrics::Register(Metric metric, Labels labels, uint32_t cells) {
+  assert(labels.size() == LabelCount(Describe(metric)));
+  for (const Series& known : series_) {
+    if (known.metric == metric &&
+        std::equal(labels.begin(), labels.end(), known.labels.begin(), known.labels.end())) {
+      return known.cell;
+    }
+  }
+  assert(shards_.empty());
+  series_.push_back({metric, {labels.begin(), labels.end()}, cells_});
+  cells_ += cells;
+  return series_.back().cell;
+}
+
+CounterId Metrics::Counter(Metric metric, Labels labels) {
+  return {Register(metric, labels, 1)};
+}
+GaugeId Metrics::Gauge(Metric metric, Labels labels) {
+  return {Register(metric, labels, 1)};
+}
+
+HistogramId Metrics::Histogram(Metric metric, Labels labels) {
+  const auto bounds = Describe(metric).bounds;
+  const auto count = static_cast<uint32_t>(bounds.size());
+  return {Register(metric, labels, count + 2), bounds.data(), count};
+}
+
+Shard& Metrics::NewShard() {
+  const std::lock_guard lock(mutex_);
+  return *shards_.emplace_back(std::make_unique<Shard>(cells_));
+}
+
+void Metrics::AtScrape(Metric metric, std::function<std::vector<Sample>()> read) {
+  readers_.push_back({metric, std::move(read)});
+}
+
+uint64_t Metrics::Sum(uint32_t cell) const {
+  uint64_t sum = 0;
+  for (const auto& shard : shards_) sum += shard->cells_[cell].load(std::memory_order_relaxed);
+  return sum;
+}
+
+std::string_view Metrics::Name(Metric metric) {
+  return Describe(metric).name;
+}
+
+std::string Metrics::Render() const {
+  std::vector<prometheus::MetricFamily> families(kTable.size());
+  for (size_t i = 0; i < kTable.size(); ++i) {
+    families[i].name = kTable[i].name;
+    families[i].help = kTable[i].help;
+    families[i].type = kTable[i].kind == Kind::kCounter ? prometheus::MetricType::Counter
+                       : kTable[i].kind == Kind::kGauge ? prometheus::MetricType::Gauge
+                                                        : prometheus::MetricType::Histogram;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    for (const Series& series : series_) {
+      const Description& description = Describe(series.metric);
+      auto& metric =
+          AddMetric(families[static_cast<size_t>(series.metric)], description, series.labels);
+      switch (description.kind) {
+        case Kind::kCounter:
+          metric.counter.value = static_cast<double>(Sum(series.cell));
+          break;
+        case Kind::kGauge:
+          metric.gauge.value = static_cast<double>(static_cast<int64_t>(Sum(series.cell)));
+          break;
+        case Kind::kHistogram: {
+          uint64_t cumulative = 0;
+          auto cell = series.cell;
+          for (const double bound : description.bounds) {
+            cumulative += Sum(cell++);
+            metric.histogram.bucket.push_back({cumulative, bound});
+          }
+          cumulative += Sum(cell++);  // prometheus-cpp writes the +Inf bucket from the count
+          metric.histogram.sample_count = cumulative;
+          metric.histogram.sample_sum = static_cast<double>(Sum(cell)) / 1e6;
+          break;
+        }
+      }
+    }
+  }
+  for (const Reader& reader : readers_) {
+    const Description& description = Describe(reader.metric);
+    for (const Sample& sample : reader.read()) {
+      auto& metric =
+          AddMetric(families[static_cast<size_t>(reader.metric)], description, sample.labels);
+      if (description.kind == Kind::kCounter) {
+        metric.counter.value = sample.value;
+      } else {
+        metric.gauge.value = sample.value;
+      }
+    }
+  }
+  std::erase_if(families, [](const auto& family) { return family.metric.empty(); });
+  return prometheus::TextSerializer().Serialize(families);
+}
+
+}  // namespace gatepost::observe

@@ -1,0 +1,143 @@
+// Every metric: its name, meaning and labels (metrics.cc has the one table), and how it is counted.
+//
+// Counting is per worker: a Shard has one writer, its cells are relaxed atomics without
+// read-modify-write; a scrape sums the shards. All series are registered before the workers start,
+// so their number is known and bounded by the configuration. metrics.md is the reference.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace gatepost::observe {
+
+enum class Metric : uint8_t {
+  kConnectionsAccepted,
+  kConnectionsActive,
+  kConnectionsRejected,
+  kConnectionDuration,
+  kSessionsClosed,
+  kTlsHandshakes,
+  kTlsHandshakeFailures,
+  kTlsSessions,
+  kTlsHandshakeDuration,
+  kStartTls,
+  kCertificateNotAfter,
+  kAuthAttempts,
+  kAuthFailures,
+  kAuthDuration,
+  kBackendConnections,
+  kBackendConnectDuration,
+  kBackendLoginDuration,
+  kLoginDuration,
+  kBackendSessionsActive,
+  kBackendCapabilitiesKnown,
+  kBytes,
+  kSmtpMessages,
+  kSmtpRecipients,
+  kSmtpMessageBytes,
+  kProtocolErrors,
+  kDraining,
+  kSessionLimit,
+  kLogLinesDropped,
+  kEventLoopLag,
+  kBuildInfo,
+  kProcessCpu,
+  kProcessResidentMemory,
+  kProcessOpenFds,
+  kProcessMaxFds,
+  kProcessStartTime,
+  kCount
+};
+
+// Handles of registered series; a default one is never valid to count with.
+struct CounterId {
+  uint32_t cell = 0;
+};
+struct GaugeId {
+  uint32_t cell = 0;
+};
+struct HistogramId {
+  uint32_t first_cell = 0;  // the buckets, +Inf, then the sum in millionths
+  const double* bounds = nullptr;
+  uint32_t bound_count = 0;
+};
+
+// Shard is one worker's cells. Only that worker's thread counts in it.
+class Shard {
+ public:
+  explicit Shard(size_t cells) : cells_(new std::atomic<uint64_t>[cells]()) {}
+
+  void Add(CounterId id, uint64_t count = 1) { Bump(id.cell, count); }
+  void Change(GaugeId id, int64_t by) { Bump(id.cell, static_cast<uint64_t>(by)); }
+  // Observe adds a value (seconds or bytes).
+  void Observe(const HistogramId& id, double value);
+
+ private:
+  friend class Metrics;
+  void Bump(uint32_t cell, uint64_t by) {
+    std::atomic<uint64_t>& target = cells_[cell];
+    target.store(target.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+  }
+
+  std::unique_ptr<std::atomic<uint64_t>[]> cells_;
+};
+
+class Metrics {
+ public:
+  using Labels = std::initializer_list<std::string_view>;  // values, in the order of the table
+
+  Metrics() = default;
+  Metrics(const Metrics&) = delete;
+  Metrics& operator=(const Metrics&) = delete;
+
+  // Registration, before the first NewShard. The same labels give the same series.
+  CounterId Counter(Metric metric, Labels labels);
+  GaugeId Gauge(Metric metric, Labels labels);
+  HistogramId Histogram(Metric metric, Labels labels);
+
+  // NewShard makes a worker's cells; the Metrics keeps it alive.
+  [[nodiscard]] Shard& NewShard();
+
+  // AtScrape registers a value that is read when somebody looks, on the scraping thread.
+  struct Sample {
+    std::vector<std::string> labels;
+    double value;
+  };
+  void AtScrape(Metric metric, std::function<std::vector<Sample>()> read);
+
+  // Render returns the Prometheus text exposition (version 0.0.4).
+  [[nodiscard]] std::string Render() const;
+
+  // Name returns the metric's full name.
+  [[nodiscard]] static std::string_view Name(Metric metric);
+
+ private:
+  struct Series {
+    Metric metric;
+    std::vector<std::string> labels;
+    uint32_t cell;
+  };
+  uint32_t Register(Metric metric, Labels labels, uint32_t cells);
+  [[nodiscard]] uint64_t Sum(uint32_t cell) const;
+
+  std::vector<Series> series_;
+  uint32_t cells_ = 0;
+  mutable std::mutex mutex_;  // guards shards_ against a scrape during start-up
+  std::vector<std::unique_ptr<Shard>> shards_;
+  struct Reader {
+    Metric metric;
+    std::function<std::vector<Sample>()> read;
+  };
+  std::vector<Reader> readers_;
+};
+
+}  // namespace gatepost::observe

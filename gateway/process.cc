@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/process.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <fstream>
+#include <map>
+#include <thread>
+#include <utility>
+
+#include "gateway/net/listener.h"
+#include "gateway/observe/admin_http.h"
+#include "gateway/privileges.h"
+#include "gateway/worker.h"
+#include "protocols/line_framer.h"
+
+namespace gatepost {
+namespace {
+
+using observe::Level;
+using observe::Metric;
+
+constexpr uint64_t kStuckNs = 10'000'000'000;  // a loop silent for so long is not healthy
+constexpr uint64_t kHousekeepingMs = 2'000;
+
+tls::Profile FromConfig(config::TlsProfile profile) {
+  switch (profile) {
+    case config::TlsProfile::kModern:
+      return tls::Profile::kModern;
+    case config::TlsProfile::kIntermediate:
+      return tls::Profile::kIntermediate;
+    case config::TlsProfile::kLegacy:
+      return tls::Profile::kLegacy;
+  }
+  return tls::Profile::kIntermediate;
+}
+
+std::chrono::milliseconds IdleTimeout(const config::IdleTimeouts& timeouts,
+                                      protocols::Protocol protocol) {
+  switch (protocol) {
+    case protocols::Protocol::kImap:
+      return timeouts.imap;
+    case protocols::Protocol::kPop3:
+      return timeouts.pop3;
+    case protocols::Protocol::kSmtp:
+      return timeouts.smtp;
+    case protocols::Protocol::kCount:
+      break;
+  }
+  return timeouts.imap;
+}
+
+std::string At(const std::string& file, const config::Place& place) {
+  if (place.line == 0) return file + ": ";
+  return file + ":" + std::to_string(place.line) + ":" + std::to_string(place.column) + ": ";
+}
+
+double UnixTime(std::chrono::system_clock::time_point time) {
+  return std::chrono::duration<double>(time.time_since_epoch()).count();
+}
+
+// process_* as the Prometheus client libraries define them.
+double ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  double total = 0;
+  double resident = 0;
+  statm >> total >> resident;
+  return resident * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
+double OpenDescriptors() {
+  double count = 0;
+  std::error_code error;
+  for (auto entry = std::filesystem::directory_iterator("/proc/self/fd", error);
+       !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    ++count;
+  }
+  return count > 0 ? count - 1 : 0;  // without the one of this look
+}
+
+double CpuSeconds() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+}
+
+}  // namespace
+
+// ---- preparing
+// -----------------------------------------------------------------------------------
+
+tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
+                                                         const std::string& file) {
+  std::vector<std::string> errors;
+  Prepared prepared;
+  prepared.runtime = std::make_unique<Runtime>();
+  Runtime& runtime = *prepared.runtime;
+  runtime.config = std::move(config);
+  const config::Config& settings = runtime.config;
+
+  std::vector<tls::CertificateFiles> files;
+  for (const config::Certificate& certificate : settings.certificates) {
+    files.push_back({certificate.chain, certificate.key});
+  }
+  if (auto loaded = tls::CertificateStore::Load(files)) {
+    prepared.certificates = std::move(*loaded);
+  } else {
+    for (const tls::Error& error : loaded.error()) {
+      config::Place place;
+      for (const config::Certificate& certificate : settings.certificates) {
+        if (error.text.find(certificate.chain.string()) != std::string::npos ||
+            error.text.find(certificate.key.string()) != std::string::npos) {
+          place = certificate.place;
+          break;
+        }
+      }
+      errors.push_back(At(file, place) + "certificate: " + error.text);
+    }
+  }
+
+  if (auto directory = backends::Directory::Make(settings, runtime.metrics)) {
+    runtime.directory = std::move(*directory);
+  } else {
+    errors.push_back(file + ": " + directory.error());
+  }
+
+  if (settings.authority.kind == config::AuthorityKind::kPasswords) {
+    std::vector<std::string> pools;
+    for (const config::Pool& pool : settings.pools) pools.push_back(pool.name);
+    if (auto loaded = auth::PasswordFile::Load(settings.authority.file, pools)) {
+      runtime.passwords = std::move(*loaded);
+    } else {
+      errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
+    }
+  }
+  if (!errors.empty()) return tl::unexpected(std::move(errors));
+
+  const std::string_view authority = runtime.passwords ? "passwords" : "backend";
+  runtime.protocol_series.resize(static_cast<size_t>(protocols::Protocol::kCount));
+  std::map<std::pair<config::TlsProfile, protocols::Protocol>,
+           std::shared_ptr<const tls::ServerContext>>
+      contexts;
+  for (const config::Listener& listener : settings.listeners) {
+    auto made = std::make_unique<ListenerRuntime>(listener, runtime.metrics);
+    auto& context = contexts[{listener.profile, made->protocol}];
+    if (!context) {
+      auto created = tls::ServerContext::Make({FromConfig(listener.profile),
+                                               std::string(protocols::AlpnId(made->protocol)),
+                                               prepared.certificates});
+      if (!created) {
+        errors.push_back(At(file, listener.place) + "listener \"" + listener.name +
+                         "\": " + created.error().text);
+        continue;
+      }
+      context = std::move(*created);
+    }
+    made->tls = context;
+    made->pool = runtime.directory->Find(listener.pool, made->protocol);
+    made->idle_timeout = IdleTimeout(settings.idle_timeouts, made->protocol);
+    auto& series = runtime.protocol_series[static_cast<size_t>(made->protocol)];
+    if (!series) {
+      series = std::make_unique<ProtocolSeries>(made->protocol, authority, runtime.metrics);
+    }
+    made->series = series.get();
+    runtime.listeners.push_back(std::move(made));
+  }
+  if (!errors.empty()) return tl::unexpected(std::move(errors));
+  return prepared;
+}
+
+// ---- serving
+// -------------------------------------------------------------------------------------
+
+namespace {
+
+// Server is the running process: what Serve keeps on the main thread.
+class Server {
+ public:
+  explicit Server(Prepared prepared)
+      : runtime_(std::move(prepared.runtime)), certificates_(std::move(prepared.certificates)) {}
+
+  int Run();
+
+ private:
+  bool Bind();
+  bool Prepare();
+  void RegisterMetrics();
+  void OnSignal(int number);
+  void Housekeep();
+  [[nodiscard]] std::string Healthy() const;
+  [[nodiscard]] std::string Ready() const;
+  [[nodiscard]] uint32_t WorkerCount() const;
+
+  std::unique_ptr<Runtime> runtime_;
+  std::shared_ptr<const tls::CertificateStore> certificates_;
+  std::vector<std::vector<Worker::Socket>> sockets_;  // by worker
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<observe::AdminHttp> admin_;
+  std::atomic<bool> started_{false};
+  double start_time_ = UnixTime(std::chrono::system_clock::now());
+  double last_resident_ = 0;
+  uv_loop_t loop_{};
+  std::thread joiner_;
+};
+
+uint32_t Server::WorkerCount() const {
+  const uint32_t wanted = runtime_->config.process.workers;
+  return wanted != 0 ? wanted : std::max(1U, std::thread::hardware_concurrency());
+}
+
+// Bind opens every listening socket, one a worker, and reports every failure.
+bool Server::Bind() {
+  bool good = true;
+  sockets_.resize(WorkerCount());
+  for (size_t i = 0; i < runtime_->listeners.size(); ++i) {
+    for (const config::SocketAddress& wanted : runtime_->listeners[i]->settings.addresses) {
+      const auto address = net::Address::Parse(wanted.host, wanted.port);
+      if (!address) continue;  // the loader has checked it
+      // SO_REUSEPORT would let a second Gatepost of the same user share the port unnoticed: a
+      // socket without it finds out whether somebody listens there already.
+      auto bound = net::Bind(*address, false);
+      if (bound) close(*bound);
+      for (size_t worker = 0; bound && worker < sockets_.size(); ++worker) {
+        bound = net::Bind(*address, true);
+        if (bound) sockets_[worker].push_back({i, *bound});
+      }
+      if (!bound) {
+        std::fprintf(stderr, "gatepost: listener \"%s\": %s\n",
+                     runtime_->listeners[i]->settings.name.c_str(), bound.error().c_str());
+        good = false;
+      }
+    }
+  }
+  return good;
+}
+
+bool Server::Prepare() {
+  const config::Config& settings = runtime_->config;
+  if (settings.process.user) {
+    if (const auto become = BecomeUser(*settings.process.user); !become) {
+      std::fprintf(stderr, "gatepost: %s\n", become.error().c_str());
+      return false;
+    }
+    ForbidCoreDumps();  // changing ids switched dumps on again
+  }
+  try {
+    runtime_->log = std::make_unique<observe::Log>(settings.log);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "gatepost: log.file: %s\n", error.what());
+    return false;
+  }
+  const uint64_t descriptors = RaiseDescriptorLimit();
+  // A session needs two descriptors; the rest is for listeners, loops, the log and scrapes.
+  const uint64_t reserve = 64 + WorkerCount() * (16 + runtime_->listeners.size() * 2);
+  const auto possible = static_cast<uint32_t>(
+      std::min<uint64_t>(descriptors > reserve ? (descriptors - reserve) / 2 : 1, UINT32_MAX));
+  const uint32_t wanted = settings.limits.max_connections;
+  const uint32_t limit = wanted == 0 ? possible : std::min(wanted, possible);
+  runtime_->limits =
+      std::make_unique<net::ConnectionLimits>(limit, settings.limits.max_connections_per_address);
+  runtime_->log->Write(wanted > possible ? Level::kWarning : Level::kInfo, "limits",
+                       {{"descriptors", descriptors},
+                        {"sessions", limit},
+                        {"wanted", wanted},
+                        {"per_address", settings.limits.max_connections_per_address}});
+  return true;
+}
+
+void Server::RegisterMetrics() {
+  observe::Metrics& metrics = runtime_->metrics;
+  for (uint32_t i = 0; i < WorkerCount(); ++i) {
+    runtime_->loop_lag.push_back(metrics.Histogram(Metric::kEventLoopLag, {std::to_string(i)}));
+  }
+  using Samples = std::vector<observe::Metrics::Sample>;
+  const auto one = [&](Metric metric, auto read) {
+    metrics.AtScrape(metric, [read] { return Samples{{{}, read()}}; });
+  };
+  Runtime& runtime = *runtime_;
+  one(Metric::kDraining, [&runtime] { return runtime.draining.load() ? 1.0 : 0.0; });
+  one(Metric::kSessionLimit,
+      [&runtime] { return static_cast<double>(runtime.limits->max_total()); });
+  one(Metric::kLogLinesDropped, [&runtime] { return static_cast<double>(runtime.log->dropped()); });
+  one(Metric::kProcessCpu, CpuSeconds);
+  one(Metric::kProcessResidentMemory, ResidentBytes);
+  one(Metric::kProcessOpenFds, OpenDescriptors);
+  one(Metric::kProcessMaxFds, [] {
+    rlimit limit{};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    return static_cast<double>(limit.rlim_cur);
+  });
+  one(Metric::kProcessStartTime, [start = start_time_] { return start; });
+  metrics.AtScrape(Metric::kBuildInfo, [] {
+    return Samples{
+        {{GATEPOST_VERSION, tls::LibraryVersion(), uv_version_string(), __VERSION__}, 1}};
+  });
+  metrics.AtScrape(Metric::kCertificateNotAfter, [store = certificates_] {
+    Samples samples;
+    for (const tls::CertificateInfo& info : store->certificates()) {
+      samples.push_back({{info.chain_file.string(), info.names.empty() ? "" : info.names.front()},
+                         UnixTime(info.not_after)});
+    }
+    return samples;
+  });
+  metrics.AtScrape(Metric::kBackendCapabilitiesKnown, [&runtime] {
+    Samples samples;
+    for (const auto& pool : runtime.directory->pools()) {
+      samples.push_back({{pool->settings().name, std::string(protocols::Name(pool->protocol()))},
+                         pool->capabilities() ? 1.0 : 0.0});
+    }
+    return samples;
+  });
+}
+
+std::string Server::Healthy() const {
+  const uint64_t now = uv_hrtime();
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    const uint64_t seen = workers_[i]->heartbeat();
+    if (now > seen && now - seen > kStuckNs && !runtime_->draining.load()) {
+      return "worker " + std::to_string(i) + " does not respond";
+    }
+  }
+  return {};
+}
+
+std::string Server::Ready() const {
+  if (!started_.load()) return "starting";
+  if (runtime_->draining.load()) return "draining";
+  for (const auto& pool : runtime_->directory->pools()) {
+    if (!pool->probed()) return "asking pool " + pool->settings().name + " what it can do";
+  }
+  return Healthy();
+}
+
+int Server::Run() {
+  ForbidCoreDumps();
+  signal(SIGPIPE, SIG_IGN);
+  if (!Bind() || !Prepare()) return 1;
+  RegisterMetrics();
+  const config::Config& settings = runtime_->config;
+  for (uint32_t i = 0; i < WorkerCount(); ++i) {
+    workers_.push_back(std::make_unique<Worker>(*runtime_, i, std::move(sockets_[i])));
+  }
+  if (settings.admin.address) {
+    auto admin = observe::AdminHttp::Start(
+        *settings.admin.address, runtime_->metrics, [this] { return Healthy(); },
+        [this] { return Ready(); });
+    if (!admin) {
+      std::fprintf(stderr, "gatepost: %s\n", admin.error().c_str());
+      return 1;
+    }
+    admin_ = std::move(*admin);
+  }
+  // The signals are blocked in every thread but this one, which is where libuv handles them.
+  for (const auto& worker : workers_) worker->Start();
+  started_.store(true);
+  runtime_->log->Write(Level::kInfo, "start",
+                       {{"version", GATEPOST_VERSION},
+                        {"tls_library", tls::LibraryVersion()},
+                        {"workers", WorkerCount()},
+                        {"hostname", settings.hostname}});
+  for (const auto& listener : runtime_->listeners) {
+    for (const config::SocketAddress& address : listener->settings.addresses) {
+      runtime_->log->Write(
+          Level::kInfo, "listening",
+          {{"listener", listener->settings.name},
+           {"protocol", protocols::Name(listener->protocol)},
+           {"address", net::Address::Parse(address.host, address.port)->Text()},
+           {"tls",
+            listener->settings.tls == config::ListenerTls::kImplicit ? "implicit" : "starttls"},
+           {"cleartext_login", listener->settings.cleartext_login == config::CleartextLogin::kAllow
+                                   ? "allow"
+                                   : "deny"},
+           {"pool", listener->settings.pool}});
+    }
+  }
+
+  uv_loop_init(&loop_);
+  uv_signal_t signals[3];
+  const int numbers[3] = {SIGTERM, SIGINT, SIGHUP};
+  for (int i = 0; i < 3; ++i) {
+    uv_signal_init(&loop_, &signals[i]);
+    signals[i].data = this;
+    uv_signal_start(
+        &signals[i],
+        [](uv_signal_t* handle, int number) {
+          static_cast<Server*>(handle->data)->OnSignal(number);
+        },
+        numbers[i]);
+  }
+  uv_timer_t housekeeping;
+  uv_timer_init(&loop_, &housekeeping);
+  housekeeping.data = this;
+  uv_timer_start(
+      &housekeeping, [](uv_timer_t* timer) { static_cast<Server*>(timer->data)->Housekeep(); },
+      kHousekeepingMs, kHousekeepingMs);
+  uv_async_t ended;
+  uv_async_init(&loop_, &ended, [](uv_async_t* async) { uv_stop(async->loop); });
+  joiner_ = std::thread([this, &ended] {
+    for (const auto& worker : workers_) worker->Join();
+    uv_async_send(&ended);
+  });
+  uv_run(&loop_, UV_RUN_DEFAULT);
+  joiner_.join();
+
+  for (uv_signal_t& handle : signals) {
+    uv_close(reinterpret_cast<uv_handle_t*>(&handle), nullptr);
+  }
+  uv_close(reinterpret_cast<uv_handle_t*>(&housekeeping), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&ended), nullptr);
+  uv_run(&loop_, UV_RUN_DEFAULT);
+  uv_loop_close(&loop_);
+  admin_.reset();
+  runtime_->log->Write(Level::kInfo, "stop", {});
+  workers_.clear();
+  return 0;
+}
+
+void Server::OnSignal(int number) {
+  if (number == SIGHUP) {
+    runtime_->log->Write(Level::kWarning, "signal",
+                         {{"signal", "SIGHUP"}, {"detail", "a restart is needed to reload"}});
+    return;
+  }
+  // The second request is meant: no more waiting.
+  if (runtime_->draining.exchange(true)) std::_Exit(128 + number);
+  const auto deadline = static_cast<uint64_t>(runtime_->config.process.drain_timeout.count());
+  runtime_->log->Write(
+      Level::kInfo, "drain",
+      {{"signal", number == SIGTERM ? "SIGTERM" : "SIGINT"}, {"timeout_ms", deadline}});
+  for (const auto& worker : workers_) worker->Drain(deadline / 2, deadline);
+}
+
+// Housekeep gives memory back after many sessions have left; the allocator alone would keep it.
+void Server::Housekeep() {
+  const double resident = ResidentBytes();
+  if (resident < last_resident_ * 0.98) return void(last_resident_ = resident);
+  const struct mallinfo2 info = mallinfo2();
+  const size_t free_bytes = info.fordblks;
+  if (free_bytes > 8U * 1024 * 1024 && free_bytes > info.uordblks / 4) malloc_trim(0);
+  last_resident_ = resident;
+}
+
+}  // namespace
+
+int Serve(Prepared prepared) {
+  return Server(std::move(prepared)).Run();
+}
+
+}  // namespace gatepost

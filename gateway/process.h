@@ -1,0 +1,34 @@
+// The process: from a loaded configuration to running workers, and back down again.
+//
+// Main thread. Prepare finds everything that could be wrong (so `gatepost check` and `gatepost
+// serve` say the same); Serve binds, drops privileges, runs the workers and obeys signals.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "config/schema.h"
+#include "gateway/runtime.h"
+#include "tls/certificate_store.h"
+
+namespace gatepost {
+
+// Prepared is a Runtime whose files have all been read, and the certificates for those who describe
+// them.
+struct Prepared {
+  std::unique_ptr<Runtime> runtime;
+  std::shared_ptr<const tls::CertificateStore> certificates;
+};
+
+// Prepare reads certificates, CA files and the password file; on failure every problem as
+// "FILE:LINE:COLUMN: what" where a place is known. Opens no socket and no log.
+[[nodiscard]] tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
+                                                                       const std::string& file);
+
+// Serve runs until a signal has drained the last session, and returns the exit code.
+[[nodiscard]] int Serve(Prepared prepared);
+
+}  // namespace gatepost

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/runtime.h"
+
+namespace gatepost {
+
+using observe::Metric;
+
+std::string_view Name(TlsMode mode) {
+  static constexpr std::array<std::string_view, static_cast<size_t>(TlsMode::kCount)> kNames = {
+      "none", "starttls", "implicit"};
+  return kNames[static_cast<size_t>(mode)];
+}
+
+ProtocolSeries::ProtocolSeries(protocols::Protocol protocol, std::string_view authority,
+                               observe::Metrics& metrics) {
+  const std::string_view name = protocols::Name(protocol);
+  prelogin_duration = metrics.Histogram(Metric::kConnectionDuration, {name, "prelogin"});
+  session_duration = metrics.Histogram(Metric::kConnectionDuration, {name, "session"});
+  login_duration = metrics.Histogram(Metric::kLoginDuration, {name});
+  auth_ok = metrics.Histogram(Metric::kAuthDuration, {authority, "ok"});
+  auth_denied = metrics.Histogram(Metric::kAuthDuration, {authority, "failed"});
+  auth_error = metrics.Histogram(Metric::kAuthDuration, {authority, "tempfail"});
+  for (size_t i = 1; i < closed.size(); ++i) {
+    closed[i] = metrics.Counter(Metric::kSessionsClosed,
+                                {name, session::Info(static_cast<session::CloseReason>(i)).label});
+  }
+  static constexpr std::array<std::string_view, kSize<AuthResult>> kResults = {
+      "ok", "failed", "tempfail", "aborted", "refused"};
+  for (size_t m = 0; m < auth_attempts.size(); ++m) {
+    for (size_t t = 0; t < auth_attempts[m].size(); ++t) {
+      for (size_t r = 0; r < auth_attempts[m][t].size(); ++r) {
+        auth_attempts[m][t][r] = metrics.Counter(Metric::kAuthAttempts,
+                                                 {name, sasl::Name(static_cast<sasl::Mechanism>(m)),
+                                                  Name(static_cast<TlsMode>(t)), kResults[r]});
+      }
+    }
+  }
+  static constexpr std::array<std::string_view, kSize<protocols::LoginFailure>> kFailures = {
+      "credentials", "authorization", "unavailable", "misconfigured",
+      "connections", "rate",          "disabled",    "expired"};
+  for (size_t i = 0; i < auth_failures.size(); ++i) {
+    auth_failures[i] = metrics.Counter(Metric::kAuthFailures, {name, kFailures[i]});
+  }
+  bytes_in = metrics.Counter(Metric::kBytes, {name, "in"});
+  bytes_out = metrics.Counter(Metric::kBytes, {name, "out"});
+  const auto starttls = [&](std::string_view result) {
+    return metrics.Counter(Metric::kStartTls, {name, result});
+  };
+  starttls_ok = starttls("ok");
+  starttls_refused = starttls("refused");
+  starttls_injection = starttls("injection");
+  starttls_failed = starttls("failed");
+  const auto error = [&](std::string_view kind) {
+    return metrics.Counter(Metric::kProtocolErrors, {name, kind});
+  };
+  bad_command = error("bad_command");
+  line_too_long = error("line_too_long");
+  bad_base64 = error("bad_base64");
+  auth_required = error("auth_required");
+  tls_required = error("tls_required");
+  unknown_mechanism = error("unknown_mechanism");
+  smuggling = error("smuggling");
+  command_refused = error("command_refused");
+  if (protocol != protocols::Protocol::kSmtp) return;
+  messages_accepted = metrics.Counter(Metric::kSmtpMessages, {"accepted"});
+  messages_refused = metrics.Counter(Metric::kSmtpMessages, {"refused"});
+  messages_smuggling = metrics.Counter(Metric::kSmtpMessages, {"smuggling"});
+  recipients = metrics.Counter(Metric::kSmtpRecipients, {});
+  message_bytes = metrics.Histogram(Metric::kSmtpMessageBytes, {});
+}
+
+ListenerRuntime::ListenerRuntime(const config::Listener& listener, observe::Metrics& metrics)
+    : settings(listener), protocol(backends::FromConfig(listener.protocol)) {
+  const std::string_view name = listener.name;
+  const std::string_view protocol_name = protocols::Name(protocol);
+  accepted = metrics.Counter(Metric::kConnectionsAccepted, {name, protocol_name});
+  active = metrics.Gauge(Metric::kConnectionsActive, {name, protocol_name});
+  const auto rejected = [&](std::string_view reason) {
+    return metrics.Counter(Metric::kConnectionsRejected, {name, protocol_name, reason});
+  };
+  rejected_full = rejected("global_limit");
+  rejected_address = rejected("ip_limit");
+  rejected_error = rejected("accept_error");
+  rejected_drain = rejected("drain");
+  const std::string_view mode =
+      listener.tls == config::ListenerTls::kImplicit ? "implicit" : "starttls";
+  handshakes_ok = metrics.Counter(Metric::kTlsHandshakes, {name, mode, "ok"});
+  handshakes_failed = metrics.Counter(Metric::kTlsHandshakes, {name, mode, "failed"});
+  for (size_t i = 1; i < handshake_failures.size(); ++i) {
+    handshake_failures[i] = metrics.Counter(Metric::kTlsHandshakeFailures,
+                                            {name, tls::Name(static_cast<tls::Failure>(i))});
+  }
+  handshake_timeouts = metrics.Counter(Metric::kTlsHandshakeFailures, {name, "timeout"});
+  static constexpr std::array<std::string_view, 4> kVersions = {"1.0", "1.1", "1.2", "1.3"};
+  for (size_t v = 0; v < kVersions.size(); ++v) {
+    tls_sessions[v][0] = metrics.Counter(Metric::kTlsSessions, {name, kVersions[v], "no"});
+    tls_sessions[v][1] = metrics.Counter(Metric::kTlsSessions, {name, kVersions[v], "yes"});
+  }
+  handshake_duration = metrics.Histogram(Metric::kTlsHandshakeDuration, {mode});
+}
+
+}  // namespace gatepost

@@ -1,0 +1,89 @@
+// What all workers share: built once by process.cc from the configuration, immutable afterwards.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/schema.h"
+#include "gateway/auth/authenticator.h"
+#include "gateway/auth/passwords.h"
+#include "gateway/backends/directory.h"
+#include "gateway/net/connection_limits.h"
+#include "gateway/observe/log.h"
+#include "gateway/observe/metrics.h"
+#include "gateway/session/close_reason.h"
+#include "protocols/engines.h"
+#include "tls/channel.h"
+#include "tls/context.h"
+
+namespace gatepost {
+
+// How the client's credentials travelled: metric label and log word by Name().
+enum class TlsMode : uint8_t { kNone, kStartTls, kImplicit, kCount };
+[[nodiscard]] std::string_view Name(TlsMode mode);
+
+enum class AuthResult : uint8_t { kOk, kFailed, kTempFail, kAborted, kRefused, kCount };
+
+// Series of one protocol.
+struct ProtocolSeries {
+  ProtocolSeries(protocols::Protocol protocol, std::string_view authority,
+                 observe::Metrics& metrics);
+
+  template <typename T>
+  static constexpr size_t kSize = static_cast<size_t>(T::kCount);
+
+  observe::HistogramId prelogin_duration, session_duration, login_duration;
+  observe::HistogramId auth_ok, auth_denied, auth_error;
+  std::array<observe::CounterId, kSize<session::CloseReason>> closed;
+  std::array<std::array<std::array<observe::CounterId, kSize<AuthResult>>, kSize<TlsMode>>,
+             kSize<sasl::Mechanism>>
+      auth_attempts;
+  std::array<observe::CounterId, kSize<protocols::LoginFailure>> auth_failures;
+  observe::CounterId bytes_in, bytes_out;
+  observe::CounterId starttls_ok, starttls_refused, starttls_injection, starttls_failed;
+  observe::CounterId bad_command, line_too_long, bad_base64, auth_required, tls_required,
+      unknown_mechanism, smuggling, command_refused;
+  observe::CounterId messages_accepted, messages_refused, messages_smuggling, recipients;  // SMTP
+  observe::HistogramId message_bytes;
+};
+
+// A listener of the configuration, ready to serve.
+struct ListenerRuntime {
+  ListenerRuntime(const config::Listener& listener, observe::Metrics& metrics);
+
+  const config::Listener& settings;
+  protocols::Protocol protocol;
+  std::shared_ptr<const tls::ServerContext> tls;
+  backends::Pool* pool = nullptr;
+  const ProtocolSeries* series = nullptr;
+  std::chrono::milliseconds idle_timeout{};
+
+  observe::CounterId accepted, rejected_full, rejected_address, rejected_error, rejected_drain;
+  observe::GaugeId active;
+  observe::CounterId handshakes_ok, handshakes_failed;
+  std::array<observe::CounterId, static_cast<size_t>(tls::Failure::kCount)> handshake_failures;
+  observe::CounterId handshake_timeouts;
+  // TLS 1.0 to 1.3, full and resumed.
+  std::array<std::array<observe::CounterId, 2>, 4> tls_sessions;
+  observe::HistogramId handshake_duration;
+};
+
+struct Runtime {
+  config::Config config;
+  observe::Metrics metrics;
+  std::unique_ptr<observe::Log> log;
+  std::unique_ptr<backends::Directory> directory;
+  std::vector<std::unique_ptr<ProtocolSeries>> protocol_series;  // by Protocol; null when unused
+  std::vector<std::unique_ptr<ListenerRuntime>> listeners;
+  std::shared_ptr<const auth::PasswordFile> passwords;  // when that is the authority
+  std::unique_ptr<net::ConnectionLimits> limits;
+  std::vector<observe::HistogramId> loop_lag;  // by worker
+  std::atomic<bool> draining{false};
+};
+
+}  // namespace gatepost

@@ -1,0 +1,71 @@
+// The relay: the hot path of a logged-in session, bytes both ways.
+//
+// Opaque for IMAP and POP3; for SMTP a RelayScanner decides over each piece. What is read from one
+// side is written to the other at once; when the other side can't take it, reading stops. Nothing
+// is held while idle. Owned by its session; one loop thread. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "gateway/net/stream.h"
+#include "gateway/session/close_reason.h"
+#include "protocols/buffer.h"
+#include "protocols/relay_scanner.h"
+
+namespace gatepost::session {
+
+class Relay {
+ public:
+  enum class State : uint8_t {
+    kRunning,
+    kNeedsBackend,  // the scanner gave the backend connection up: log in anew, then AttachBackend
+    kEnded          // reason() says why; what was to be said has been written
+  };
+
+  // Borrows the client's stream for its life; `scanner` may be null.
+  Relay(net::Stream& client, std::unique_ptr<protocols::RelayScanner> scanner)
+      : client_(client), scanner_(std::move(scanner)) {}
+
+  // AttachBackend begins, or goes on with a fresh backend connection after kNeedsBackend. Borrows.
+  void AttachBackend(net::Stream& backend);
+
+  // `plaintext` is valid during the call. Ciphertext never comes here: see net::Stream.
+  void FromClient(net::Bytes plaintext);
+  void FromBackend(net::Bytes plaintext);
+
+  void OnClientEvent(net::Stream::Event event);
+  void OnBackendEvent(net::Stream::Event event);
+
+  [[nodiscard]] State state() const { return state_; }
+  [[nodiscard]] CloseReason reason() const { return reason_; }
+  [[nodiscard]] protocols::RelayScanner* scanner() const { return scanner_.get(); }
+
+  // HalfClosed tells that the client has ended its direction and the backend still speaks.
+  [[nodiscard]] bool half_closed() const { return client_ended_; }
+
+  // LineBoundary tells whether the last bytes that went to the client ended a line and nothing is
+  // unsent: a response of ours would be read as one. For the opaque relay.
+  [[nodiscard]] bool LineBoundary() const;
+
+ private:
+  void ScanClient();
+  size_t ScanClientPiece(std::string_view input);
+  size_t ScanBackendPiece(std::string_view input);
+  void Flow();
+  void EndClientDirection();
+  void End(CloseReason reason);
+
+  net::Stream& client_;
+  net::Stream* backend_ = nullptr;
+  std::unique_ptr<protocols::RelayScanner> scanner_;
+  protocols::Buffer held_client_;  // not consumed by the scanner yet
+  protocols::Buffer held_backend_;
+  State state_ = State::kRunning;
+  CloseReason reason_ = CloseReason::kNone;
+  char last_two_[2] = {'\r', '\n'};
+  bool waiting_ = false;       // for the backend's replies: the client is not read
+  bool client_ended_ = false;  // and the backend was told, or will be once held bytes have gone
+};
+
+}  // namespace gatepost::session

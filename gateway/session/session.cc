@@ -1,0 +1,881 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The phases stand below in the order in which they happen. A Do… function either enters another
+// phase (Wait::kNothing) or says what the session waits for; every wake-up ends in Advance().
+#include "gateway/session/session.h"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+#include "gateway/worker.h"
+#include "protocols/engines.h"
+#include "protocols/line_framer.h"
+
+namespace gatepost::session {
+namespace {
+
+using net::Stream;
+using protocols::LoginFailure;
+using protocols::Notice;
+
+constexpr size_t kMaxPipelinedBytes =
+    64 * 1024;  // read ahead of a login; the rest stays in the socket
+constexpr uint64_t kMaxPenaltyMs = 15'000;
+constexpr uint64_t kHalfClosedMs = 60'000;  // for a backend to finish once the client has ended
+constexpr uint64_t kFlushMs = 10'000;       // for a client to take its last bytes
+constexpr uint64_t kLingerMs = 2'000;       // for its FIN, so that our last reply is not reset away
+constexpr size_t kMaxLoggedUserBytes = 255;
+
+template <typename... Ts>
+struct Overloaded : Ts... {
+  using Ts::operator()...;
+};
+template <typename... Ts>
+Overloaded(Ts...) -> Overloaded<Ts...>;
+
+std::string_view Name(LoginFailure failure) {
+  static constexpr std::array<std::string_view, static_cast<size_t>(LoginFailure::kCount)> kNames =
+      {"credentials", "authorization", "unavailable", "misconfigured",
+       "connections", "rate",          "disabled",    "expired"};
+  return kNames[static_cast<size_t>(failure)];
+}
+
+std::string_view Name(protocols::BackendFailure failure) {
+  static constexpr std::array<std::string_view,
+                              static_cast<size_t>(protocols::BackendFailure::kCount)>
+      kNames = {"the backend refuses service",
+                "the backend is temporarily unavailable",
+                "the backend broke the protocol",
+                "the backend does not offer STARTTLS",
+                "the backend offers no mechanism that can carry this login",
+                "the backend sent bytes behind its STARTTLS reply",
+                "the credentials can't be written in this protocol"};
+  return kNames[static_cast<size_t>(failure)];
+}
+
+// An outage or a mistake of the operator, not of the client: no penalty, no word to fail2ban.
+bool IsTemporary(LoginFailure failure) {
+  return failure == LoginFailure::kUnavailable || failure == LoginFailure::kBackendMisconfigured;
+}
+
+protocols::BackendTls FromConfig(config::BackendTls tls) {
+  switch (tls) {
+    case config::BackendTls::kNone:
+      return protocols::BackendTls::kNone;
+    case config::BackendTls::kStartTls:
+      return protocols::BackendTls::kStartTls;
+    case config::BackendTls::kImplicit:
+      return protocols::BackendTls::kImplicit;
+  }
+  return protocols::BackendTls::kNone;
+}
+
+std::string MemberText(const config::Member& member) {
+  return member.host + ":" + std::to_string(member.port);
+}
+
+}  // namespace
+
+// What only the login needs; freed when the relay begins.
+struct Session::Login {
+  std::unique_ptr<protocols::ServerEngine> server;  // null while logging in anew for a relay
+  std::unique_ptr<protocols::ClientEngine> client;
+  protocols::Buffer client_input;
+  protocols::Buffer backend_input;
+  protocols::Buffer output;
+  std::optional<sasl::Credentials> credentials;  // the client's, then those for the backend
+  std::optional<auth::Verdict> verdict;
+  std::optional<config::Member> backend;  // instead of the pool's members
+  std::vector<uint32_t> order;            // of the pool's members
+  size_t attempt = 0;
+  std::unique_ptr<net::Dial> dial;
+  bool dialed = false;
+  uint64_t dial_started_ns = 0;
+  uint64_t connected_ms = 0;
+  LoginFailure failure = LoginFailure::kUnavailable;
+  uint64_t penalty_ms = 0;
+  protocols::ServerCounts counted;  // what metrics know already
+};
+
+Session::Session(Worker& worker, auth::SessionId id, const ListenerRuntime& listener,
+                 const net::Address& client, net::HandlePtr<uv_tcp_t> connection)
+    : worker_(worker),
+      listener_(listener),
+      id_(id),
+      client_address_(client),
+      accepted_ms_(worker.Now()),
+      phase_started_ms_(accepted_ms_),
+      last_activity_ms_(accepted_ms_),
+      client_(std::make_unique<Stream>(worker.io(), std::move(connection), *this)) {}
+
+Session::~Session() = default;
+
+void Session::Begin() {
+  if (listener_.settings.tls == config::ListenerTls::kImplicit) {
+    tls_mode_ = TlsMode::kImplicit;
+    client_->StartTls(listener_.tls);
+    (void)Enter(Phase::kClientTls);
+  } else {
+    StartServerEngine();
+  }
+  client_->ResumeReading();
+  ArmDeadline();
+}
+
+// ---- wake-ups
+// ------------------------------------------------------------------------------------
+
+void Session::OnPlaintext(Stream& stream, net::Bytes plaintext) {
+  const bool from_client = &stream == client_.get();
+  if (phase_ == Phase::kRelaying) {
+    last_activity_ms_ = Now();
+    const ProtocolSeries& series = *listener_.series;
+    if (from_client) {
+      relayed_in_ += plaintext.size();
+      worker_.shard().Add(series.bytes_in, plaintext.size());
+      relay_->FromClient(plaintext);
+    } else {
+      relayed_out_ += plaintext.size();
+      worker_.shard().Add(series.bytes_out, plaintext.size());
+      relay_->FromBackend(plaintext);
+    }
+    if (relay_->scanner() != nullptr || relay_->state() != Relay::State::kRunning) Advance(false);
+    return;
+  }
+  if (phase_ >= Phase::kClosing) return;  // lingering: what the client still says is dropped
+  if (relay_ && from_client) return relay_->FromClient(plaintext);
+  if (from_client) {
+    login_->client_input.Append(net::AsText(plaintext));
+    if (phase_ != Phase::kDialogue) {
+      if (login_->client_input.size() > kMaxPipelinedBytes) client_->PauseReading();
+      return;
+    }
+  } else {
+    login_->backend_input.Append(net::AsText(plaintext));
+  }
+  Advance();
+}
+
+void Session::OnStreamEvent(Stream& stream, Stream::Event event) {
+  if (relay_ && phase_ < Phase::kClosing) {
+    if (&stream == client_.get()) {
+      relay_->OnClientEvent(event);
+    } else if (phase_ == Phase::kRelaying) {
+      relay_->OnBackendEvent(event);
+    }
+  }
+  Advance();
+}
+
+void Session::OnDeadline() {
+  expired_ = true;
+  Advance();
+}
+
+void Session::OnDialed(net::Dial&) {
+  login_->dialed = true;
+  Advance();
+}
+
+void Session::OnVerdict(auth::Verdict verdict) {
+  if (phase_ != Phase::kAuthenticating) return;
+  login_->verdict = std::move(verdict);
+  Advance();
+}
+
+void Session::Drain(uint64_t delay_ms) {
+  if (phase_ >= Phase::kClosing) return;
+  draining_ = true;
+  drain_at_ms_ = Now() + delay_ms;
+  // A client that is being asked for its password can come back at once, to another replica.
+  if (!relay_) {
+    if (phase_ != Phase::kClientTls) Say(Notice::kShuttingDown);
+    (void)Close(CloseReason::kDrain);
+  }
+  Advance();
+}
+
+void Session::DrainDeadline() {
+  if (phase_ == Phase::kClosed) return;
+  if (phase_ == Phase::kRelaying) SayInRelay(Notice::kShuttingDown);
+  if (phase_ != Phase::kClosing) (void)Close(CloseReason::kDrain);
+  (void)Finish();
+}
+
+void Session::Advance(bool arm) {
+  const Phase before = phase_;
+  Wait wait;
+  do {
+    wait = Step();
+  } while (wait == Wait::kNothing);
+  if (wait != Wait::kNever && (arm || phase_ != before)) ArmDeadline();
+}
+
+Session::Wait Session::Step() {
+  if (!relay_ && phase_ < Phase::kClosing && PreloginLeft() == 0) {
+    if (phase_ == Phase::kClientTls) {
+      CountTlsFailure(true);
+      return Close(CloseReason::kTlsTimeout);
+    }
+    Say(Notice::kLoginTimeout);
+    return Close(CloseReason::kLoginTimeout);
+  }
+  switch (phase_) {
+    case Phase::kClientTls:
+      return DoClientTls();
+    case Phase::kDialogue:
+      return DoDialogue();
+    case Phase::kAuthenticating:
+      return DoAuthenticating();
+    case Phase::kPenalty:
+      return DoPenalty();
+    case Phase::kConnecting:
+      return DoConnecting();
+    case Phase::kBackendTls:
+      return DoBackendTls();
+    case Phase::kBackendLogin:
+      return DoBackendLogin();
+    case Phase::kRelaying:
+      return DoRelaying();
+    case Phase::kClosing:
+      return DoClosing();
+    case Phase::kClosed:
+      break;
+  }
+  return Wait::kNever;
+}
+
+Session::Wait Session::Enter(Phase phase) {
+  phase_ = phase;
+  phase_started_ms_ = Now();
+  expired_ = false;
+  return Wait::kNothing;
+}
+
+// ArmDeadline sets the one deadline of the wait in which the session is.
+void Session::ArmDeadline() {
+  const auto left = [&](uint64_t whole_ms, uint64_t since_ms) {
+    const uint64_t passed = Now() - since_ms;
+    return passed < whole_ms ? whole_ms - passed : 0;
+  };
+  const auto milliseconds = [](std::chrono::milliseconds duration) {
+    return static_cast<uint64_t>(duration.count());
+  };
+  const config::Limits& limits = worker_.runtime().config.limits;
+  uint64_t delay = relay_ ? UINT32_MAX : PreloginLeft();
+  switch (phase_) {
+    case Phase::kClientTls:
+      delay = std::min(delay, left(milliseconds(limits.tls_handshake_timeout), phase_started_ms_));
+      break;
+    case Phase::kDialogue:
+    case Phase::kAuthenticating:
+    case Phase::kConnecting:
+      break;
+    case Phase::kPenalty:
+      delay = std::min(delay, left(login_->penalty_ms, phase_started_ms_));
+      break;
+    case Phase::kBackendTls:
+    case Phase::kBackendLogin:
+      delay = std::min(delay,
+                       left(milliseconds(pool_->settings().login_timeout), login_->connected_ms));
+      break;
+    case Phase::kRelaying:
+      delay = left(RelayTimeout(), last_activity_ms_);
+      if (draining_) delay = std::min(delay, drain_at_ms_ > Now() ? drain_at_ms_ - Now() : 1000);
+      break;
+    case Phase::kClosing:
+      delay = left(client_->unsent() > 0 ? kFlushMs : kLingerMs, phase_started_ms_);
+      break;
+    case Phase::kClosed:
+      return;
+  }
+  worker_.deadlines().Arm(*this, delay);
+}
+
+// ---- the phases
+// ----------------------------------------------------------------------------------
+
+// RFC 8314 §3; after STARTTLS: RFC 3207 §4, RFC 9051 §6.2.1, RFC 2595 §4.
+Session::Wait Session::DoClientTls() {
+  if (client_->failed()) {
+    CountTlsFailure(false);
+    detail_ = client_->error();
+    return Close(CloseReason::kTlsFailed);
+  }
+  if (!client_->channel()->established()) {
+    if (!expired_) return Wait::kClient;
+    CountTlsFailure(true);
+    return Close(CloseReason::kTlsTimeout);
+  }
+  CountTls();
+  if (tls_mode_ == TlsMode::kImplicit) {
+    StartServerEngine();
+  } else {
+    worker_.shard().Add(listener_.series->starttls_ok);
+    login_->server->TlsStarted();
+  }
+  return Enter(Phase::kDialogue);
+}
+
+// StartServerEngine makes the engine that faces the client, and greets.
+void Session::StartServerEngine() {
+  const config::Config& config = worker_.runtime().config;
+  const config::Limits& limits = config.limits;
+  protocols::ServerFacts facts;
+  facts.hostname = config.hostname;
+  facts.tls_active = tls_mode_ == TlsMode::kImplicit;
+  facts.starttls_offered = !facts.tls_active;
+  facts.cleartext_login_allowed =
+      listener_.settings.cleartext_login == config::CleartextLogin::kAllow;
+  facts.backend_capabilities = listener_.pool->capabilities();
+  facts.bare_newline = listener_.settings.bare_newline == config::BareNewline::kNormalize
+                           ? protocols::BareNewline::kNormalize
+                           : protocols::BareNewline::kReject;
+  facts.limits.max_line_bytes = limits.max_line_bytes;
+  facts.limits.max_literal_bytes = limits.max_literal_bytes;
+  facts.limits.max_bad_commands = limits.max_bad_commands;
+  login_ = std::make_unique<Login>();
+  login_->server = protocols::MakeServerEngine(listener_.protocol, std::move(facts));
+  login_->server->Greet(login_->output);
+  FlushToClient();
+}
+
+// Greeting, capabilities, STARTTLS, login: the engine knows, we obey.
+Session::Wait Session::DoDialogue() {
+  if (client_->failed()) return Close(CloseReason::kClientGone);
+  protocols::ServerAction action = login_->server->Next(login_->client_input, login_->output);
+  FlushToClient();
+  return std::visit(Overloaded{[&](protocols::NeedInput&) {
+                                 if (client_->ended()) return Close(CloseReason::kClientGone);
+                                 if (client_->unsent() > Stream::kHighWaterBytes) {
+                                   client_->PauseReading();  // it asks and does not listen
+                                 } else {
+                                   client_->ResumeReading();
+                                 }
+                                 return Wait::kClient;
+                               },
+                               [&](protocols::StartTls&) { return BeginStartTls(); },
+                               [&](protocols::Authenticate& authenticate) {
+                                 return BeginAuthentication(std::move(authenticate.credentials));
+                               },
+                               [&](protocols::Quit& quit) {
+                                 if (quit.reason == protocols::QuitReason::kCommandInjection) {
+                                   worker_.shard().Add(listener_.series->starttls_injection);
+                                 }
+                                 return Close(FromQuit(quit.reason));
+                               }},
+                    action);
+}
+
+Session::Wait Session::BeginStartTls() {
+  login_->client_input.Clear();  // the engine made sure that nothing stands behind the command
+  tls_mode_ = TlsMode::kStartTls;
+  client_->StartTls(listener_.tls);
+  client_->ResumeReading();
+  return Enter(Phase::kClientTls);
+}
+
+Session::Wait Session::BeginAuthentication(sasl::Credentials credentials) {
+  mechanism_ = credentials.mechanism;
+  user_ = credentials.authentication_identity.substr(0, kMaxLoggedUserBytes);
+  login_started_ns_ = uv_hrtime();
+  login_->verdict = worker_.authenticator().Check(id_, credentials);
+  login_->credentials = std::move(credentials);
+  return Enter(Phase::kAuthenticating);
+}
+
+// RFC 4954 §4, RFC 9051 §6.2.2, RFC 5034 §4.
+Session::Wait Session::DoAuthenticating() {
+  if (client_->failed()) return Close(CloseReason::kClientGone);
+  if (!login_->verdict) return Wait::kAuthenticator;
+  const auth::Verdict& verdict = *login_->verdict;
+  if (!verdict.backend_decides) {
+    const ProtocolSeries& series = *listener_.series;
+    worker_.shard().Observe(verdict.accepted              ? series.auth_ok
+                            : IsTemporary(verdict.reason) ? series.auth_error
+                                                          : series.auth_denied,
+                            static_cast<double>(uv_hrtime() - login_started_ns_) / 1e9);
+  }
+  if (!verdict.accepted) {
+    const std::string detail = verdict.detail;
+    return Fail(verdict.reason, detail);
+  }
+  return BeginBackend();
+}
+
+// BeginBackend decides where the user lives and which account is used there.
+Session::Wait Session::BeginBackend() {
+  auth::Verdict verdict = std::move(*login_->verdict);
+  login_->verdict.reset();
+  pool_ = verdict.pool.empty()
+              ? listener_.pool
+              : worker_.runtime().directory->Find(verdict.pool, listener_.protocol);
+  if (pool_ == nullptr) {
+    return Fail(LoginFailure::kBackendMisconfigured, "there is no pool " + verdict.pool);
+  }
+  if (verdict.backend_credentials) login_->credentials = std::move(verdict.backend_credentials);
+  login_->backend = std::move(verdict.backend);
+  login_->order = pool_->Order(user_);
+  login_->attempt = 0;
+  return DialNext();
+}
+
+Session::Wait Session::DialNext() {
+  const config::Member& member = login_->backend
+                                     ? *login_->backend
+                                     : pool_->settings().members[login_->order[login_->attempt]];
+  backend_name_ = MemberText(member);
+  login_->dialed = false;
+  login_->dial_started_ns = uv_hrtime();
+  login_->dial = std::make_unique<net::Dial>(worker_.loop(), worker_.resolver(),
+                                             worker_.deadlines(), member.host, member.port,
+                                             pool_->settings().connect_timeout, *this);
+  return Enter(Phase::kConnecting);
+}
+
+Session::Wait Session::DoConnecting() {
+  if (client_->failed()) return Close(CloseReason::kClientGone);
+  if (!login_->dialed) return Wait::kBackend;
+  const std::unique_ptr<net::Dial> dial = std::move(login_->dial);
+  const backends::PoolSeries& series = pool_->series();
+  if (dial->result() != net::Dial::Result::kConnected) {
+    worker_.shard().Add(dial->result() == net::Dial::Result::kTimeout ? series.timeout
+                                                                      : series.refused);
+    return NextBackend(LoginFailure::kUnavailable, dial->error());
+  }
+  worker_.shard().Add(series.connected);
+  worker_.shard().Observe(series.connect_duration,
+                          static_cast<double>(uv_hrtime() - login_->dial_started_ns) / 1e9);
+  const config::Pool& settings = pool_->settings();
+  backend_ = std::make_unique<Stream>(worker_.io(), dial->TakeConnection(), *this);
+  login_->connected_ms = Now();
+  protocols::ClientFacts facts;
+  facts.hostname = worker_.runtime().config.hostname;
+  facts.tls = FromConfig(settings.tls);
+  facts.credentials = &*login_->credentials;
+  facts.authenticate = settings.login == config::BackendLogin::kSame;
+  login_->client = protocols::MakeClientEngine(listener_.protocol, std::move(facts));
+  login_->backend_input.Clear();
+  if (settings.tls != config::BackendTls::kImplicit) {
+    backend_->ResumeReading();
+    return Enter(Phase::kBackendLogin);
+  }
+  const config::Member& member =
+      login_->backend ? *login_->backend : settings.members[login_->order[login_->attempt]];
+  backend_->StartTls(pool_->tls(), pool_->ServerName(member));
+  backend_->ResumeReading();
+  return Enter(Phase::kBackendTls);
+}
+
+Session::Wait Session::DoBackendTls() {
+  if (client_->failed()) return Close(CloseReason::kClientGone);
+  if (backend_->failed() || expired_) {
+    worker_.shard().Add(pool_->series().tls_failed);
+    return NextBackend(
+        LoginFailure::kUnavailable,
+        expired_ ? "TLS with the backend timed out" : "TLS with the backend: " + backend_->error());
+  }
+  if (!backend_->channel()->established()) return Wait::kBackend;
+  if (pool_->settings().tls == config::BackendTls::kStartTls) login_->client->TlsStarted();
+  return Enter(Phase::kBackendLogin);
+}
+
+Session::Wait Session::DoBackendLogin() {
+  if (client_->failed()) return Close(CloseReason::kClientGone);
+  if (backend_->failed()) return NextBackend(LoginFailure::kUnavailable, backend_->error());
+  protocols::ClientAction action = login_->client->Next(login_->backend_input, login_->output);
+  backend_->Write(login_->output.view());
+  login_->output.Clear();
+  return std::visit(
+      Overloaded{[&](protocols::NeedInput&) {
+                   if (!backend_->ended() && !expired_) return Wait::kBackend;
+                   return NextBackend(LoginFailure::kUnavailable,
+                                      expired_
+                                          ? "the backend did not answer in time"
+                                          : "the backend closed the connection during the login");
+                 },
+                 [&](protocols::StartTls&) {
+                   const config::Member& member =
+                       login_->backend ? *login_->backend
+                                       : pool_->settings().members[login_->order[login_->attempt]];
+                   backend_->StartTls(pool_->tls(), pool_->ServerName(member));
+                   return Enter(Phase::kBackendTls);
+                 },
+                 [&](protocols::LoggedIn& logged_in) {
+                   worker_.shard().Observe(pool_->series().login_duration,
+                                           static_cast<double>(Now() - login_->connected_ms) / 1e3);
+                   return BeginRelay(logged_in.reply);
+                 },
+                 [&](protocols::Refused& refused) {
+                   return Fail(refused.reason, "the backend said: " + refused.text);
+                 },
+                 [&](protocols::Failed& failed) {
+                   using protocols::BackendFailure;
+                   const bool misconfigured = failed.reason == BackendFailure::kNoStartTls ||
+                                              failed.reason == BackendFailure::kNoMechanism ||
+                                              failed.reason == BackendFailure::kInjection;
+                   std::string detail(Name(failed.reason));
+                   if (!failed.detail.empty()) detail += ": " + failed.detail;
+                   worker_.shard().Add(pool_->series().rejected);
+                   if (failed.reason == BackendFailure::kUnencodable) {
+                     return Fail(LoginFailure::kBadCredentials, detail);
+                   }
+                   if (misconfigured) return Fail(LoginFailure::kBackendMisconfigured, detail);
+                   return NextBackend(LoginFailure::kUnavailable, std::move(detail));
+                 }},
+      action);
+}
+
+// NextBackend tries the pool's next member, or gives up.
+Session::Wait Session::NextBackend(LoginFailure otherwise, std::string detail) {
+  DropBackend();
+  if (!login_->backend && login_->attempt + 1 < login_->order.size()) {
+    worker_.log().Write(observe::Level::kWarning, "backend_failed",
+                        {{"id", worker_.IdText(id_)},
+                         {"pool", pool_->settings().name},
+                         {"backend", backend_name_},
+                         {"detail", detail}});
+    ++login_->attempt;
+    return DialNext();
+  }
+  return Fail(otherwise, detail);
+}
+
+// Fail tells the client that it is not logged in; it may try again.
+Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
+  DropBackend();
+  if (relay_) {
+    detail_ = detail;
+    SayInRelay(Notice::kBackendLost);
+    return Close(CloseReason::kBackendLost);
+  }
+  const bool temporary = IsTemporary(reason);
+  login_->credentials.reset();
+  login_->verdict.reset();
+  login_->failure = reason;
+  ++failed_logins_;
+  CountAuth(temporary ? AuthResult::kTempFail : AuthResult::kFailed);
+  worker_.shard().Add(listener_.series->auth_failures[static_cast<size_t>(reason)]);
+  worker_.log().Write(observe::Level::kWarning, temporary ? "login_deferred" : "login_failed",
+                      {{"id", worker_.IdText(id_)},
+                       {"listener", listener_.settings.name},
+                       {"protocol", protocols::Name(listener_.protocol)},
+                       {"client", client_address_.Host()},
+                       {"user", user_},
+                       {"mechanism", sasl::Name(mechanism_)},
+                       {"tls", gatepost::Name(tls_mode_)},
+                       {"reason", Name(reason)},
+                       {"attempt", static_cast<uint32_t>(failed_logins_)},
+                       {"backend", backend_name_},
+                       {"detail", detail}});
+  const auto first =
+      static_cast<uint64_t>(worker_.runtime().config.limits.failed_login_delay.count());
+  const unsigned doublings = std::min<unsigned>(failed_logins_ - 1U, 10);
+  login_->penalty_ms = temporary ? 0 : std::min(first << doublings, kMaxPenaltyMs);
+  return Enter(Phase::kPenalty);
+}
+
+// The refusal is held back for a while, longer each time, so that guessing is slow.
+Session::Wait Session::DoPenalty() {
+  if (client_->failed()) return Close(CloseReason::kClientGone);
+  if (!expired_ && login_->penalty_ms > 0) return Wait::kPenalty;
+  login_->server->LoginFailed(login_->failure, {}, login_->output);
+  FlushToClient();
+  if (failed_logins_ >= worker_.runtime().config.limits.max_failed_logins) {
+    Say(Notice::kTooManyFailures);
+    return Close(CloseReason::kTooManyFailures);
+  }
+  return Enter(Phase::kDialogue);
+}
+
+// BeginRelay frees all that only the login needed. What the backend sent behind its answer, and
+// what the client pipelined behind its login, goes first, in order.
+Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
+  const std::unique_ptr<Login> login = std::move(login_);
+  if (relay_) {
+    SetMember(relogin_->member_index);
+  } else {
+    if (!login->backend) SetMember(static_cast<int32_t>(login->order[login->attempt]));
+    login->server->LoginSucceeded(reply, login->output);
+    client_->Write(login->output.view());
+    logged_in_ = true;
+    const uint64_t took_ns = uv_hrtime() - login_started_ns_;
+    login_ms_ = static_cast<uint32_t>(took_ns / 1'000'000);
+    worker_.shard().Observe(listener_.series->login_duration, static_cast<double>(took_ns) / 1e9);
+    worker_.shard().Observe(listener_.series->prelogin_duration,
+                            static_cast<double>(Now() - accepted_ms_) / 1e3);
+    CountAuth(AuthResult::kOk);
+    login_ = nullptr;
+    relay_.emplace(*client_, login->server->MakeScanner());
+    if (relay_->scanner() != nullptr &&
+        listener_.settings.bare_newline == config::BareNewline::kReject) {
+      const config::Member& member = login->backend
+                                         ? *login->backend
+                                         : pool_->settings().members[static_cast<size_t>(member_)];
+      relogin_ =
+          std::make_unique<Relogin>(Relogin{std::move(*login->credentials), member, member_});
+    }
+  }
+  last_activity_ms_ = Now();
+  (void)Enter(Phase::kRelaying);
+  relay_->AttachBackend(*backend_);
+  if (!login->backend_input.empty()) {
+    relayed_out_ += login->backend_input.size();
+    relay_->FromBackend(net::AsBytes(login->backend_input.view()));
+  }
+  if (!login->client_input.empty()) {
+    relayed_in_ += login->client_input.size();
+    relay_->FromClient(net::AsBytes(login->client_input.view()));
+  }
+  if (client_->ended()) relay_->OnClientEvent(Stream::Event::kEnd);
+  if (backend_->ended()) relay_->OnBackendEvent(Stream::Event::kEnd);
+  return Wait::kNothing;
+}
+
+Session::Wait Session::DoRelaying() {
+  if (relay_->scanner() != nullptr) CountRelay();
+  if (relay_->state() == Relay::State::kEnded) {
+    if (client_->failed()) detail_ = client_->error();
+    if (backend_->failed()) detail_ = backend_->error();
+    return Close(relay_->reason());
+  }
+  if (relay_->state() == Relay::State::kNeedsBackend) return BeginRelogin();
+  if (draining_) {
+    const protocols::RelayScanner* scanner = relay_->scanner();
+    const bool boundary = scanner != nullptr ? scanner->AtBoundary()
+                                             : listener_.protocol == protocols::Protocol::kImap &&
+                                                   relay_->LineBoundary() && Now() >= drain_at_ms_;
+    if (boundary) {
+      SayInRelay(Notice::kShuttingDown);
+      return Close(CloseReason::kDrain);
+    }
+  }
+  if (expired_ && Now() - last_activity_ms_ >= RelayTimeout()) {
+    SayInRelay(Notice::kIdleTimeout);
+    return Close(CloseReason::kIdleTimeout);
+  }
+  expired_ = false;
+  return Wait::kRelay;
+}
+
+// BeginRelogin replaces a backend connection on which a message was refused half-way: closing it
+// before the end of the mail data is the one way to make the backend forget the message.
+Session::Wait Session::BeginRelogin() {
+  DropBackend();
+  if (!relogin_) return Fail(LoginFailure::kUnavailable, "no credentials to log in anew with");
+  login_ = std::make_unique<Login>();
+  login_->credentials = relogin_->credentials.Clone();
+  login_->backend = relogin_->member;
+  client_->PauseReading();
+  return DialNext();
+}
+
+// ---- the end
+// -------------------------------------------------------------------------------------
+
+// Close lets go of the backend and of everything else but the client's last bytes.
+Session::Wait Session::Close(CloseReason reason) {
+  close_reason_ = reason;
+  CountServer();
+  DropBackend();
+  login_.reset();
+  relogin_.reset();
+  return Enter(Phase::kClosing);
+}
+
+Session::Wait Session::DoClosing() {
+  if (client_->failed() || expired_) {
+    if (expired_ && client_->unsent() > 0) close_reason_ = CloseReason::kSlowClient;
+    return Finish();
+  }
+  if (client_->unsent() > 0) return Wait::kClient;
+  client_->ShutdownWrite();
+  if (client_->ended()) return Finish();
+  // A close with unread input would be a reset, which can overtake our last reply at the client.
+  client_->ResumeReading();
+  return Wait::kClient;
+}
+
+Session::Wait Session::Finish() {
+  net::Deadlines::Disarm(*this);
+  DropBackend();
+  client_->Abandon();
+  phase_ = Phase::kClosed;
+  observe::Shard& shard = worker_.shard();
+  const ProtocolSeries& series = *listener_.series;
+  shard.Add(series.closed[static_cast<size_t>(close_reason_)]);
+  shard.Observe(logged_in_ ? series.session_duration : series.prelogin_duration,
+                static_cast<double>(Now() - accepted_ms_) / 1e3);
+  LogEnd();
+  worker_.Retire(id_, client_address_, listener_);
+  return Wait::kNever;
+}
+
+// ---- small things
+// --------------------------------------------------------------------------------
+
+uint64_t Session::Now() const {
+  return worker_.Now();
+}
+
+uint64_t Session::PreloginLeft() const {
+  const auto whole = static_cast<uint64_t>(worker_.runtime().config.limits.login_timeout.count());
+  const uint64_t passed = Now() - accepted_ms_;
+  return passed < whole ? whole - passed : 0;
+}
+
+uint64_t Session::RelayTimeout() const {
+  const auto idle = static_cast<uint64_t>(listener_.idle_timeout.count());
+  return relay_->half_closed() ? std::min(idle, kHalfClosedMs) : idle;
+}
+
+void Session::FlushToClient() {
+  client_->Write(login_->output.view());
+  login_->output.Clear();
+}
+
+// Say tells the client something outside the relay.
+void Session::Say(Notice notice) {
+  if (!login_ || !login_->server) return;
+  login_->server->Say(notice, login_->output);
+  FlushToClient();
+}
+
+// SayInRelay tells a logged-in client something where it would be understood as ours.
+void Session::SayInRelay(Notice notice) {
+  if (!relay_ || client_->failed()) return;
+  protocols::Buffer text;
+  if (protocols::RelayScanner* scanner = relay_->scanner(); scanner != nullptr) {
+    if (!scanner->CanSpeak()) return;
+    scanner->Say(notice, text);
+  } else if (listener_.protocol == protocols::Protocol::kImap && relay_->LineBoundary()) {
+    protocols::MakeServerEngine(listener_.protocol, {})->Say(notice, text);
+  }
+  client_->Write(text.view());
+}
+
+// DropBackend closes the backend's connection and forgets an attempt to make one.
+void Session::DropBackend() {
+  SetMember(-1);
+  if (login_) login_->dial.reset();
+  if (backend_) worker_.Bury(std::move(backend_));
+}
+
+void Session::SetMember(int32_t index) {
+  if (index == member_) return;
+  const auto count = [&](int32_t member, int64_t by) {
+    if (member < 0) return;
+    worker_.shard().Change(pool_->series().member_sessions[static_cast<size_t>(member)], by);
+  };
+  count(member_, -1);
+  count(index, 1);
+  member_ = index;
+}
+
+// ---- what is counted and logged
+// ------------------------------------------------------------------
+
+void Session::CountServer() {
+  if (!login_ || !login_->server) return;
+  const protocols::ServerCounts& now = login_->server->counts();
+  protocols::ServerCounts& known = login_->counted;
+  const ProtocolSeries& series = *listener_.series;
+  observe::Shard& shard = worker_.shard();
+  shard.Add(series.bad_command, now.bad_commands - known.bad_commands);
+  shard.Add(series.line_too_long, now.lines_too_long - known.lines_too_long);
+  shard.Add(series.bad_base64, now.bad_base64 - known.bad_base64);
+  shard.Add(series.unknown_mechanism, now.unknown_mechanisms - known.unknown_mechanisms);
+  shard.Add(series.tls_required, now.tls_required - known.tls_required);
+  shard.Add(series.auth_required, now.auth_required - known.auth_required);
+  shard.Add(series.starttls_refused, now.starttls_refused - known.starttls_refused);
+  for (uint32_t i = known.aborted_auth; i < now.aborted_auth; ++i) CountAuth(AuthResult::kAborted);
+  for (uint32_t i = known.tls_required; i < now.tls_required; ++i) CountAuth(AuthResult::kRefused);
+  known = now;
+}
+
+void Session::CountAuth(AuthResult result) {
+  worker_.shard().Add(listener_.series->auth_attempts[static_cast<size_t>(
+      mechanism_)][static_cast<size_t>(tls_mode_)][static_cast<size_t>(result)]);
+}
+
+void Session::CountTls() {
+  observe::Shard& shard = worker_.shard();
+  const tls::Facts facts = client_->channel()->facts();
+  shard.Add(listener_.handshakes_ok);
+  shard.Observe(listener_.handshake_duration, static_cast<double>(Now() - phase_started_ms_) / 1e3);
+  const size_t version = facts.version.ends_with(".3")   ? 3
+                         : facts.version.ends_with(".2") ? 2
+                         : facts.version.ends_with(".1") ? 1
+                                                         : 0;
+  shard.Add(listener_.tls_sessions[version][facts.resumed ? 1 : 0]);
+}
+
+void Session::CountTlsFailure(bool timeout) {
+  observe::Shard& shard = worker_.shard();
+  shard.Add(listener_.handshakes_failed);
+  if (tls_mode_ == TlsMode::kStartTls) shard.Add(listener_.series->starttls_failed);
+  if (timeout) return shard.Add(listener_.handshake_timeouts);
+  const tls::Failure failure = client_->channel()->failure();
+  shard.Add(listener_.handshake_failures[static_cast<size_t>(
+      failure == tls::Failure::kNone ? tls::Failure::kEof : failure)]);
+}
+
+void Session::CountRelay() {
+  const protocols::RelayCounts& now = relay_->scanner()->counts();
+  const ProtocolSeries& series = *listener_.series;
+  observe::Shard& shard = worker_.shard();
+  if (now.recipients != counted_.recipients) {
+    shard.Add(series.recipients, now.recipients - counted_.recipients);
+  }
+  if (now.messages_accepted != counted_.messages_accepted) {
+    shard.Add(series.messages_accepted, now.messages_accepted - counted_.messages_accepted);
+    shard.Observe(series.message_bytes,
+                  static_cast<double>(now.message_bytes - counted_.message_bytes));
+  }
+  if (now.messages_refused != counted_.messages_refused) {
+    shard.Add(series.messages_refused, now.messages_refused - counted_.messages_refused);
+  }
+  if (now.smuggling_refused != counted_.smuggling_refused) {
+    const uint32_t more = now.smuggling_refused - counted_.smuggling_refused;
+    shard.Add(series.messages_smuggling, more);
+    shard.Add(series.smuggling, more);
+  }
+  if (now.commands_refused != counted_.commands_refused) {
+    shard.Add(series.command_refused, now.commands_refused - counted_.commands_refused);
+  }
+  counted_ = now;
+}
+
+void Session::LogEnd() {
+  tls::Facts facts;
+  if (client_->channel() != nullptr && client_->channel()->established()) {
+    facts = client_->channel()->facts();
+  }
+  const CloseReasonInfo& info = Info(close_reason_);
+  worker_.log().Write(info.level, "session",
+                      {{"id", worker_.IdText(id_)},
+                       {"listener", listener_.settings.name},
+                       {"protocol", protocols::Name(listener_.protocol)},
+                       {"client", client_address_.Text()},
+                       {"tls", tls_mode_ == TlsMode::kNone ? "none" : facts.version},
+                       {"cipher", facts.cipher},
+                       {"group", facts.group},
+                       {"resumed", facts.version.empty() ? "" : (facts.resumed ? "yes" : "no")},
+                       {"sni", facts.server_name},
+                       {"mechanism", user_.empty() ? "" : sasl::Name(mechanism_)},
+                       {"user", user_},
+                       {"pool", pool_ == nullptr ? std::string_view() : pool_->settings().name},
+                       {"backend", backend_name_},
+                       {"login", logged_in_ ? "ok" : (failed_logins_ > 0 ? "failed" : "none")},
+                       {"result", info.label},
+                       {"duration_ms", static_cast<int64_t>(Now() - accepted_ms_)},
+                       {"login_ms", static_cast<int64_t>(login_ms_)},
+                       {"bytes_in", static_cast<int64_t>(relayed_in_)},
+                       {"bytes_out", static_cast<int64_t>(relayed_out_)},
+                       {"messages", static_cast<int64_t>(counted_.messages_accepted)},
+                       {"recipients", static_cast<int64_t>(counted_.recipients)},
+                       {"detail", detail_}});
+}
+
+}  // namespace gatepost::session

@@ -1,0 +1,170 @@
+// One mail session, from accept to close: the phases, what each waits for, and who is told what.
+//
+// Owned by its Worker, which alone frees it (never while one of its functions runs). It owns both
+// streams. Nothing outside the worker keeps a Session*: the authenticator answers by SessionId.
+// One loop thread. session.cc reads top to bottom in the order in which things happen.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gateway/auth/authenticator.h"
+#include "gateway/backends/directory.h"
+#include "gateway/net/address.h"
+#include "gateway/net/deadlines.h"
+#include "gateway/net/dialer.h"
+#include "gateway/net/stream.h"
+#include "gateway/runtime.h"
+#include "gateway/session/close_reason.h"
+#include "gateway/session/relay.h"
+#include "protocols/engine.h"
+
+namespace gatepost {
+class Worker;
+}
+
+namespace gatepost::session {
+
+class Session final : public net::Stream::Observer,
+                      private net::Deadlines::Entry,
+                      public net::Dial::Observer {
+ public:
+  Session(Worker& worker, auth::SessionId id, const ListenerRuntime& listener,
+          const net::Address& client, net::HandlePtr<uv_tcp_t> connection);
+  ~Session();
+
+  // Begin greets or starts TLS. Call once, when the worker knows the session.
+  void Begin();
+
+  // OnVerdict is the authenticator's answer.
+  void OnVerdict(auth::Verdict verdict);
+
+  // Drain asks the session to end when it can be ended politely, `delay_ms` from now at the
+  // earliest where it would otherwise go on for long.
+  void Drain(uint64_t delay_ms);
+  // DrainDeadline ends it now, politely where possible.
+  void DrainDeadline();
+
+  [[nodiscard]] auth::SessionId id() const { return id_; }
+
+ private:
+  // Where the session is.
+  enum class Phase : uint8_t {
+    kClientTls,
+    kDialogue,
+    kAuthenticating,
+    kPenalty,
+    kConnecting,
+    kBackendTls,
+    kBackendLogin,
+    kRelaying,
+    kClosing,
+    kClosed
+  };
+  // Why it stopped there.
+  enum class Wait : uint8_t {
+    kNothing,
+    kClient,
+    kAuthenticator,
+    kPenalty,
+    kBackend,
+    kRelay,
+    kNever
+  };
+
+  struct Login;  // everything that only the login needs
+
+  // The account that an SMTP session logs in with again after a message was refused half-way.
+  struct Relogin {
+    sasl::Credentials credentials;
+    config::Member member;
+    int32_t member_index;
+  };
+
+  void OnPlaintext(net::Stream& stream, net::Bytes plaintext) override;
+  void OnStreamEvent(net::Stream& stream, net::Stream::Event event) override;
+  void OnDeadline() override;
+  void OnDialed(net::Dial& dial) override;
+
+  // Advance steps until the session waits; `arm` sets the deadline of that wait anew.
+  void Advance(bool arm = true);
+  Wait Step();
+  Wait Enter(Phase phase);
+
+  Wait DoClientTls();
+  Wait DoDialogue();
+  Wait DoAuthenticating();
+  Wait DoPenalty();
+  Wait DoConnecting();
+  Wait DoBackendTls();
+  Wait DoBackendLogin();
+  Wait DoRelaying();
+  Wait DoClosing();
+
+  Wait BeginStartTls();
+  Wait BeginAuthentication(sasl::Credentials credentials);
+  Wait BeginBackend();
+  Wait DialNext();
+  Wait NextBackend(protocols::LoginFailure otherwise, std::string detail);
+  Wait Fail(protocols::LoginFailure reason, std::string_view detail);
+  Wait BeginRelay(const protocols::LoginReply& reply);
+  Wait BeginRelogin();
+  Wait Close(CloseReason reason);
+  Wait Finish();
+
+  void StartServerEngine();
+  void FlushToClient();
+  void Say(protocols::Notice notice);
+  void DropBackend();
+  void SetMember(int32_t index);
+  void ArmDeadline();
+  [[nodiscard]] uint64_t Now() const;
+  [[nodiscard]] uint64_t PreloginLeft() const;
+  [[nodiscard]] uint64_t RelayTimeout() const;
+  void SayInRelay(protocols::Notice notice);
+
+  void CountServer();
+  void CountTls();
+  void CountTlsFailure(bool timeout);
+  void CountAuth(AuthResult result);
+  void CountRelay();
+  void LogEnd();
+
+  Worker& worker_;
+  const ListenerRuntime& listener_;
+  const auth::SessionId id_;
+  Phase phase_ = Phase::kDialogue;
+  TlsMode tls_mode_ = TlsMode::kNone;
+  CloseReason close_reason_ = CloseReason::kNone;
+  sasl::Mechanism mechanism_ = sasl::Mechanism::kPlain;
+  bool expired_ = false;
+  bool draining_ = false;
+  bool logged_in_ = false;
+  uint8_t failed_logins_ = 0;
+  int32_t member_ = -1;  // of the pool, while counted in its sessions; -1: none
+  net::Address client_address_;
+  uint64_t accepted_ms_;  // loop time
+  uint64_t phase_started_ms_;
+  uint64_t last_activity_ms_;  // relaying
+  uint64_t drain_at_ms_ = 0;
+  uint64_t login_started_ns_ = 0;
+  uint32_t login_ms_ = 0;
+  uint64_t relayed_in_ = 0;
+  uint64_t relayed_out_ = 0;
+  protocols::RelayCounts counted_;  // what metrics know already
+  std::string user_;
+  std::string backend_name_;
+  std::string detail_;  // the cause behind close_reason_, for the log
+  backends::Pool* pool_ = nullptr;
+  std::unique_ptr<net::Stream> client_;
+  std::unique_ptr<net::Stream> backend_;
+  std::unique_ptr<Login> login_;
+  std::unique_ptr<Relogin> relogin_;
+  std::optional<Relay> relay_;
+};
+
+}  // namespace gatepost::session

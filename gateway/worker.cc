@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/worker.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "protocols/buffer.h"
+
+namespace gatepost {
+namespace {
+
+constexpr uint64_t kTickMs = 1000;
+constexpr uint64_t kAcceptErrorLogMs = 10'000;
+
+}  // namespace
+
+Worker::Worker(Runtime& runtime, uint32_t index, std::vector<Socket> sockets)
+    : runtime_(runtime),
+      index_(index),
+      id_salt_(std::random_device()()),
+      shard_(runtime.metrics.NewShard()),
+      end_of_iteration_(new uv_check_t),
+      wake_(new uv_async_t),
+      tick_(new uv_timer_t) {
+  uv_loop_init(&loop_);
+  io_ = std::make_unique<net::StreamIo>(&loop_);
+  deadlines_ = std::make_unique<net::Deadlines>(&loop_);
+  resolver_ = std::make_unique<net::Resolver>(&loop_);
+  if (runtime_.passwords) {
+    authenticator_ = std::make_unique<auth::PasswordAuthority>(&loop_, runtime_.passwords, *this);
+  } else {
+    authenticator_ = std::make_unique<auth::BackendAuthority>();
+  }
+  uv_check_init(&loop_, end_of_iteration_.get());
+  end_of_iteration_->data = this;
+  uv_check_start(end_of_iteration_.get(), [](uv_check_t* check) {
+    if (check->data != nullptr) static_cast<Worker*>(check->data)->EndOfIteration();
+  });
+  uv_async_init(&loop_, wake_.get(), [](uv_async_t* async) {
+    if (async->data != nullptr) static_cast<Worker*>(async->data)->RunPosted();
+  });
+  wake_->data = this;
+  uv_timer_init(&loop_, tick_.get());
+  tick_->data = this;
+  for (const Socket& socket : sockets) {
+    listeners_.push_back(
+        std::make_unique<net::Listener>(&loop_, socket.descriptor, socket.listener, *this));
+  }
+  heartbeat_.store(uv_hrtime(), std::memory_order_relaxed);
+}
+
+Worker::~Worker() {
+  // Whatever still refers to the loop closes first; the loop then runs their close callbacks, and
+  // jobs on libuv's threads come home to nobody.
+  prober_.reset();
+  listeners_.clear();
+  slots_.clear();
+  retired_sessions_.clear();
+  buried_streams_.clear();
+  authenticator_.reset();
+  resolver_.reset();
+  deadlines_.reset();
+  end_of_iteration_.reset();
+  wake_.reset();
+  tick_.reset();
+  drain_timer_.reset();
+  uv_run(&loop_, UV_RUN_DEFAULT);
+  uv_loop_close(&loop_);
+}
+
+// ---- the process's side
+// --------------------------------------------------------------------------
+
+void Worker::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void Worker::Join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Worker::Drain(uint64_t spread_ms, uint64_t deadline_ms) {
+  Post([this, spread_ms, deadline_ms] { BeginDrain(spread_ms, deadline_ms); });
+}
+
+void Worker::Post(std::function<void()> work) {
+  {
+    const std::lock_guard lock(mutex_);
+    posted_.push_back(std::move(work));
+  }
+  uv_async_send(wake_.get());
+}
+
+// ---- the loop
+// ------------------------------------------------------------------------------------
+
+void Worker::Run() {
+  pthread_setname_np(pthread_self(), fmt::format("worker-{}", index_).c_str());
+  // Signals are the main thread's.
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  uv_update_time(&loop_);
+  for (const auto& listener : listeners_) {
+    const int status = listener->Start();
+    if (status != 0) {
+      log().Write(observe::Level::kError, "listen_failed", {{"error", uv_strerror(status)}});
+    }
+  }
+  if (index_ == 0) prober_ = std::make_unique<backends::Prober>(*this);
+  next_tick_ns_ = uv_hrtime() + kTickMs * 1'000'000;
+  uv_timer_start(
+      tick_.get(),
+      [](uv_timer_t* timer) {
+        if (timer->data != nullptr) static_cast<Worker*>(timer->data)->Tick();
+      },
+      kTickMs, kTickMs);
+  uv_run(&loop_, UV_RUN_DEFAULT);
+}
+
+void Worker::RunPosted() {
+  std::vector<std::function<void()>> work;
+  {
+    const std::lock_guard lock(mutex_);
+    work.swap(posted_);
+  }
+  for (const auto& function : work) function();
+}
+
+void Worker::Tick() {
+  const uint64_t now = uv_hrtime();
+  heartbeat_.store(now, std::memory_order_relaxed);
+  const uint64_t late = now > next_tick_ns_ ? now - next_tick_ns_ : 0;
+  shard_.Observe(runtime_.loop_lag[index_], static_cast<double>(late) / 1e9);
+  // libuv's clock is in whole milliseconds; the next tick is due one period after this one was.
+  next_tick_ns_ = std::max(next_tick_ns_ + kTickMs * 1'000'000, now);
+}
+
+void Worker::EndOfIteration() {
+  ++io_->iteration;
+  if (!retired_sessions_.empty()) retired_sessions_.clear();
+  if (!buried_streams_.empty()) buried_streams_.clear();
+  if (draining_ && session_count_ == 0) uv_stop(&loop_);
+}
+
+// ---- sessions
+// ------------------------------------------------------------------------------------
+
+void Worker::OnAccept(size_t listener_index, net::HandlePtr<uv_tcp_t> connection) {
+  const ListenerRuntime& listener = *runtime_.listeners[listener_index];
+  sockaddr_storage peer{};
+  int length = sizeof(peer);
+  if (uv_tcp_getpeername(connection.get(), reinterpret_cast<sockaddr*>(&peer), &length) != 0) {
+    return;  // gone already
+  }
+  const net::Address client(reinterpret_cast<const sockaddr*>(&peer));
+  shard_.Add(listener.accepted);
+  if (draining_) {
+    shard_.Add(listener.rejected_drain);
+    return RefuseConnection(listener, protocols::Notice::kShuttingDown, *connection);
+  }
+  switch (runtime_.limits->Admit(client)) {
+    case net::ConnectionLimits::Outcome::kAdmitted:
+      break;
+    case net::ConnectionLimits::Outcome::kServerFull:
+      shard_.Add(listener.rejected_full);
+      return RefuseConnection(listener, protocols::Notice::kServerFull, *connection);
+    case net::ConnectionLimits::Outcome::kTooManyOfAddress:
+      shard_.Add(listener.rejected_address);
+      return RefuseConnection(listener, protocols::Notice::kTooManyConnections, *connection);
+  }
+  shard_.Change(listener.active, 1);
+  if (free_slots_.empty()) {
+    free_slots_.push_back(static_cast<uint32_t>(slots_.size()));
+    slots_.emplace_back();
+  }
+  const uint32_t index = free_slots_.back();
+  free_slots_.pop_back();
+  Slot& slot = slots_[index];
+  slot.session = std::make_unique<session::Session>(*this, auth::SessionId{index, slot.generation},
+                                                    listener, client, std::move(connection));
+  ++session_count_;
+  slot.session->Begin();
+}
+
+// RefuseConnection says why where words are possible; inside implicit TLS that would cost a
+// handshake, which is what the limit is there to save.
+void Worker::RefuseConnection(const ListenerRuntime& listener, protocols::Notice notice,
+                              uv_tcp_t& handle) {
+  if (listener.settings.tls == config::ListenerTls::kImplicit) return;
+  protocols::ServerFacts facts;
+  facts.hostname = runtime_.config.hostname;
+  protocols::Buffer text;
+  protocols::MakeServerEngine(listener.protocol, std::move(facts))->Say(notice, text);
+  std::string copy(text.view());
+  const uv_buf_t buffer = uv_buf_init(copy.data(), static_cast<unsigned>(copy.size()));
+  (void)uv_try_write(reinterpret_cast<uv_stream_t*>(&handle), &buffer, 1);
+}
+
+void Worker::OnAcceptError(size_t listener_index, int status) {
+  const ListenerRuntime& listener = *runtime_.listeners[listener_index];
+  shard_.Add(listener.rejected_error);
+  if (last_accept_error_ms_ != 0 && Now() - last_accept_error_ms_ < kAcceptErrorLogMs) return;
+  last_accept_error_ms_ = Now();
+  log().Write(observe::Level::kError, "accept_failed",
+              {{"listener", listener.settings.name}, {"error", uv_strerror(status)}});
+}
+
+void Worker::OnVerdict(auth::SessionId id, auth::Verdict verdict) {
+  if (id.index >= slots_.size()) return;
+  const Slot& slot = slots_[id.index];
+  if (slot.generation != id.generation || !slot.session) return;  // the client has gone
+  slot.session->OnVerdict(std::move(verdict));
+}
+
+void Worker::Retire(auth::SessionId id, const net::Address& client,
+                    const ListenerRuntime& listener) {
+  Slot& slot = slots_[id.index];
+  retired_sessions_.push_back(std::move(slot.session));
+  ++slot.generation;
+  free_slots_.push_back(id.index);
+  --session_count_;
+  shard_.Change(listener.active, -1);
+  runtime_.limits->Release(client);
+}
+
+void Worker::Bury(std::unique_ptr<net::Stream> stream) {
+  stream->Abandon();
+  buried_streams_.push_back(std::move(stream));
+}
+
+std::string Worker::IdText(auth::SessionId id) const {
+  return fmt::format("{:08x}{:02x}{:06x}{:04x}", id_salt_, index_ & 0xFF, id.index & 0xFFFFFF,
+                     id.generation & 0xFFFF);
+}
+
+// ---- shutting down
+// -------------------------------------------------------------------------------
+
+template <typename Function>
+void Worker::ForEachSession(Function function) {
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].session) function(*slots_[i].session);
+  }
+}
+
+void Worker::BeginDrain(uint64_t spread_ms, uint64_t deadline_ms) {
+  draining_ = true;
+  listeners_.clear();
+  prober_.reset();
+  uint64_t position = 0;
+  const uint64_t count = std::max<uint64_t>(session_count_, 1);
+  ForEachSession([&](session::Session& session) { session.Drain(spread_ms * position++ / count); });
+  drain_timer_.reset(new uv_timer_t);
+  uv_timer_init(&loop_, drain_timer_.get());
+  drain_timer_->data = this;
+  uv_timer_start(
+      drain_timer_.get(),
+      [](uv_timer_t* timer) {
+        if (timer->data == nullptr) return;
+        auto& self = *static_cast<Worker*>(timer->data);
+        self.ForEachSession([](session::Session& session) { session.DrainDeadline(); });
+      },
+      deadline_ms, 0);
+}
+
+}  // namespace gatepost

@@ -1,0 +1,125 @@
+// A worker: one thread, one loop, its own listening sockets and sessions. Workers share nothing but
+// the Runtime.
+//
+// It is the one place that frees sessions and streams: they are retired while the loop's callbacks
+// run and freed at the end of the iteration, so no function ever frees its caller.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <uv.h>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gateway/auth/authenticator.h"
+#include "gateway/backends/prober.h"
+#include "gateway/net/deadlines.h"
+#include "gateway/net/listener.h"
+#include "gateway/net/resolver.h"
+#include "gateway/net/stream.h"
+#include "gateway/runtime.h"
+#include "gateway/session/session.h"
+
+namespace gatepost {
+
+class Worker final : public net::Listener::Observer, public auth::Authenticator::Answers {
+ public:
+  // A bound socket and the index of its listener in the Runtime.
+  struct Socket {
+    size_t listener;
+    int descriptor;
+  };
+
+  // Takes the sockets. `index` 0 also probes the backends.
+  Worker(Runtime& runtime, uint32_t index, std::vector<Socket> sockets);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // ---- from the process's thread ----
+
+  void Start();
+  // Drain stops accepting and asks sessions to end, spread over `spread_ms`; after `deadline_ms`
+  // the rest is ended. The thread ends when no session is left.
+  void Drain(uint64_t spread_ms, uint64_t deadline_ms);
+  void Join();
+  // The time (uv_hrtime, ns) at which the loop last showed that it runs.
+  [[nodiscard]] uint64_t heartbeat() const { return heartbeat_.load(std::memory_order_relaxed); }
+
+  // ---- from the worker's own thread ----
+
+  [[nodiscard]] Runtime& runtime() { return runtime_; }
+  [[nodiscard]] uv_loop_t* loop() { return &loop_; }
+  [[nodiscard]] uint64_t Now() const { return uv_now(&loop_); }  // ms, cached by the loop
+  [[nodiscard]] net::StreamIo& io() { return *io_; }
+  [[nodiscard]] net::Deadlines& deadlines() { return *deadlines_; }
+  [[nodiscard]] net::Resolver& resolver() { return *resolver_; }
+  [[nodiscard]] auth::Authenticator& authenticator() { return *authenticator_; }
+  [[nodiscard]] observe::Shard& shard() { return shard_; }
+  [[nodiscard]] observe::Log& log() { return *runtime_.log; }
+  [[nodiscard]] std::string IdText(auth::SessionId id) const;
+
+  // Retire frees the session at the end of this loop iteration.
+  void Retire(auth::SessionId id, const net::Address& client, const ListenerRuntime& listener);
+  // Bury does the same for a stream that may be calling right now; no event comes from it any more.
+  void Bury(std::unique_ptr<net::Stream> stream);
+
+ private:
+  struct Slot {
+    uint32_t generation = 0;
+    std::unique_ptr<session::Session> session;
+  };
+
+  void OnAccept(size_t listener_index, net::HandlePtr<uv_tcp_t> connection) override;
+  void OnAcceptError(size_t listener_index, int status) override;
+  void OnVerdict(auth::SessionId id, auth::Verdict verdict) override;
+
+  void Run();
+  void Post(std::function<void()> work);
+  void RunPosted();
+  void EndOfIteration();
+  void Tick();
+  void BeginDrain(uint64_t spread_ms, uint64_t deadline_ms);
+  void RefuseConnection(const ListenerRuntime& listener, protocols::Notice notice,
+                        uv_tcp_t& handle);
+  template <typename Function>
+  void ForEachSession(Function function);
+
+  Runtime& runtime_;
+  const uint32_t index_;
+  const uint32_t id_salt_;
+  uv_loop_t loop_;
+  observe::Shard& shard_;
+  std::unique_ptr<net::StreamIo> io_;
+  std::unique_ptr<net::Deadlines> deadlines_;
+  std::unique_ptr<net::Resolver> resolver_;
+  std::unique_ptr<auth::Authenticator> authenticator_;
+  std::vector<std::unique_ptr<net::Listener>> listeners_;
+  std::unique_ptr<backends::Prober> prober_;
+  net::HandlePtr<uv_check_t> end_of_iteration_;
+  net::HandlePtr<uv_async_t> wake_;
+  net::HandlePtr<uv_timer_t> tick_;
+  net::HandlePtr<uv_timer_t> drain_timer_;
+
+  std::vector<Slot> slots_;
+  std::vector<uint32_t> free_slots_;
+  size_t session_count_ = 0;
+  uint64_t last_accept_error_ms_ = 0;
+  std::vector<std::unique_ptr<session::Session>> retired_sessions_;
+  std::vector<std::unique_ptr<net::Stream>> buried_streams_;
+  bool draining_ = false;
+
+  std::mutex mutex_;
+  std::vector<std::function<void()>> posted_;
+  std::atomic<uint64_t> heartbeat_{0};
+  uint64_t next_tick_ns_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace gatepost
