@@ -12,14 +12,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts Dovecot and Postfix in a private directory on loopback."""
 
-import ctypes
 import os
 import pwd
 import secrets
 import signal
 import socket
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -77,13 +75,15 @@ class CertificateAuthority:
 class Server:
     """One master process: start() returns when every port answers, stop() when all of it is gone."""
 
-    def __init__(self, name, command, ports, tls_ports, log_path):
+    def __init__(self, name, command, ports, tls_ports, log_path, environment=None):
         self.name = name
         self.ports = ports  # those that greet at once
         self.tls_ports = tls_ports
         self.log_path = log_path
         self._command = [str(word) for word in command]
+        self._environment = environment or {}
         self._process = None
+        self._guard = None
 
     @property
     def pid(self):
@@ -92,13 +92,16 @@ class Server:
     def start(self):
         assert self._process is None, f"{self.name} runs already"
         # A session of its own: Ctrl-C in the terminal reaches us alone, and a signal to the group
-        # reaches every process of the server. A parent that is killed takes the server with it,
-        # unless it was a mere thread that started us: the kernel would act at the thread's end.
-        dies_with_parent = threading.current_thread() is threading.main_thread()
+        # reaches every process of the server.
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=_terminate_with_parent if dies_with_parent else None)
+                env={**os.environ, **self._environment}, start_new_session=True)
+        # Ends the group when this process is gone without a word, even by SIGKILL: the pipe closes.
+        # (Linux's parent death signal does not survive the servers' changes of user.)
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", 'read -r line || kill -s TERM -- "-$1"', "guard", str(self.pid)],
+            stdin=subprocess.PIPE, start_new_session=True)
         try:
             self._wait_until_ready()
         except BaseException:
@@ -109,19 +112,14 @@ class Server:
         process, self._process = self._process, None
         if process is None:
             return
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
-        # The master's own children: they share its session's process group, whose number stays
-        # taken as long as one of them lives.
-        if _signal_group(process.pid, signal.SIGTERM):
-            deadline = time.monotonic() + STOP_SECONDS
-            while _signal_group(process.pid, 0) and time.monotonic() < deadline:
-                time.sleep(0.02)
-            _signal_group(process.pid, signal.SIGKILL)
+        self._guard.communicate(b"stopped\n")
+        # To the whole process group at once: Dovecot's master would wait a second for its children.
+        # The master is not reaped yet, dead or alive, so the group's number cannot be another's.
+        os.killpg(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while _group_lives(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def log_tail(self, lines=15):
@@ -134,9 +132,9 @@ class Server:
         deadline = time.monotonic() + START_SECONDS
         for port in self.ports + self.tls_ports:
             while not _answers(port, greets=port in self.ports):
-                status = self._process.poll()
-                if status is not None:
-                    raise BackendError(f"{self.name} ended with status {status}:\n{self.log_tail()}")
+                # Without reaping it: stop() needs the process group's number to stay ours.
+                if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                    raise BackendError(f"{self.name} ended at once:\n{self.log_tail()}")
                 if time.monotonic() > deadline:
                     raise BackendError(f"{self.name} does not listen on {port} after "
                                        f"{START_SECONDS} s:\n{self.log_tail()}")
@@ -265,11 +263,17 @@ class Backends:
         _write(config / "master.cf", POSTFIX_MASTER.format(
             address=ADDRESS, smtp_port=self.smtp_port, smtps_port=self.smtps_port,
             smtp_noauth_port=self.smtp_noauth_port, user=MAIL_USER, config=self._dovecot_config))
+        # Postfix takes a file of this very second for one that is being edited, and waits.
+        for name in ("main.cf", "master.cf"):
+            os.utime(config / name, (time.time() - 60,) * 2)
         self._make_queue()
-        # Without the postfix(1) command, which checks and repairs the system's own installation.
+        # Without the postfix(1) command, which checks and repairs the system's own installation; but
+        # with what it sets so that errors before postlogd runs reach our log, not syslog.
         self.postfix = Server("Postfix", ["/usr/lib/postfix/sbin/master", "-c", config, "-d"],
                               [self.smtp_port, self.smtp_noauth_port], [self.smtps_port],
-                              self.postfix_log)
+                              self.postfix_log,
+                              {"POSTLOG_SERVICE": f"{self.directory}/queue/public/postlog",
+                               "POSTLOG_HOSTNAME": f"backend.{DOMAIN}"})
 
     def _make_queue(self):
         # The layout and the owners of /etc/postfix/postfix-files.
@@ -303,16 +307,19 @@ def _answers(port, greets):
         return False
 
 
-def _signal_group(group, number):
-    try:
-        os.killpg(group, number)
-        return True
-    except ProcessLookupError:
-        return False
-
-
-def _terminate_with_parent():
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def _group_lives(group):
+    # Zombies do not count: whoever adopted the master's children may be slow to reap them.
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            status = Path(entry.path, "stat").read_text(errors="replace")
+        except OSError:
+            continue  # ended meanwhile
+        state, _, process_group = status.rpartition(")")[2].split()[:3]
+        if int(process_group) == group and state not in "ZX":
+            return True
+    return False
 
 
 def _make_owned(directory, owner, mode):
