@@ -244,6 +244,22 @@ TEST_P(ServerChannel, CountsARefusedCertificate) {
   EXPECT_EQ(server.error(), "the peer sent the alert \"unknown CA\" (48)");
 }
 
+TEST(ServerChannelKeys, FollowsAKeyUpdateAndAnswersIt) {  // RFC 8446 §4.6.3
+  Transport wire;
+  Channel server(wire, MakeServer());
+  RawClient client;
+  client.Connect();
+  ASSERT_TRUE(client.Handshake(server, wire));
+  ASSERT_EQ(SSL_key_update(client.ssl(), SSL_KEY_UPDATE_REQUESTED), 1);
+  ASSERT_EQ(SSL_write(client.ssl(), "new keys", 8), 8);
+  client.received.clear();
+  EXPECT_EQ(client.Pass(server, OneByOne()), "new keys");
+  ASSERT_TRUE(server.Send(AsBytes("mine too")));
+  client.Feed({reinterpret_cast<const char*>(wire.outgoing.data()), wire.outgoing.size()});
+  EXPECT_EQ(client.Read(), "mine too");
+  EXPECT_EQ(client.last_error, SSL_ERROR_WANT_READ);
+}
+
 TEST(ServerChannelOld, ModernRefusesTls12) {
   Transport wire;
   Channel server(wire, MakeServer(SimpleStore(), Profile::kModern));
