@@ -2,9 +2,16 @@
 #include "gateway/observe/admin_http.h"
 
 #include <civetweb.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <string_view>
+#include <thread>
 #include <utility>
+
+#include "gateway/net/address.h"
 
 namespace gatepost::observe {
 namespace {
@@ -26,6 +33,7 @@ struct AdminHttp::Server {
   const Metrics* metrics = nullptr;
   Check healthy;
   Check ready;
+  net::Address address;
   mg_context* context = nullptr;
 
   static int ServeMetrics(mg_connection* connection, void* data) {
@@ -54,9 +62,8 @@ tl::expected<std::unique_ptr<AdminHttp>, std::string> AdminHttp::Start(
   server.metrics = &metrics;
   server.healthy = std::move(healthy);
   server.ready = std::move(ready);
-  const bool v6 = address.host.find(':') != std::string::npos;
-  const std::string where =
-      (v6 ? "[" + address.host + "]" : address.host) + ":" + std::to_string(address.port);
+  server.address = net::Address::Parse(address.host, address.port).value_or(net::Address());
+  const std::string where = server.address.Text();
   const char* options[] = {
       "listening_ports",          where.c_str(), "num_threads", "2", "request_timeout_ms", "5000",
       "enable_directory_listing", "no",          nullptr};
@@ -75,10 +82,23 @@ tl::expected<std::unique_ptr<AdminHttp>, std::string> AdminHttp::Start(
 }
 
 AdminHttp::~AdminHttp() {
-  if (server_ && server_->context != nullptr) {
+  if (!server_ || server_->context == nullptr) return;
+  // civetweb looks at its stop flag only after a connection or two seconds: connect until it did.
+  std::atomic<bool> stopped{false};
+  std::thread stopper([&] {
     mg_stop(server_->context);
-    mg_exit_library();
+    stopped.store(true);
+  });
+  while (!stopped.load()) {
+    const int wake = socket(server_->address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (wake >= 0) {
+      (void)connect(wake, server_->address.get(), server_->address.length());
+      close(wake);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
+  stopper.join();
+  mg_exit_library();
 }
 
 }  // namespace gatepost::observe

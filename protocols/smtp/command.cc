@@ -47,6 +47,7 @@ std::optional<Chunk> ParseChunk(std::string_view argument) {
   const size_t digits = std::min(argument.find_first_not_of("0123456789"), argument.size());
   if (digits == 0) return std::nullopt;
   for (const char digit : argument.substr(0, digits)) {
+    if (chunk.bytes > kMaxChunkBytes / 10) return std::nullopt;  // before it could wrap around
     chunk.bytes = chunk.bytes * 10 + static_cast<uint64_t>(digit - '0');
     if (chunk.bytes > kMaxChunkBytes) return std::nullopt;
   }

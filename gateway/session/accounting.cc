@@ -1,0 +1,111 @@
+// What a session tells the metrics and the log; session.cc says when.
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/session/login.h"
+#include "gateway/session/session.h"
+#include "gateway/worker.h"
+
+namespace gatepost::session {
+
+void Session::CountServer() {
+  if (!login_ || !login_->server) return;
+  const protocols::ServerCounts& now = login_->server->counts();
+  protocols::ServerCounts& known = login_->counted;
+  const ProtocolSeries& series = *listener_.series;
+  observe::Shard& shard = worker_.shard();
+  shard.Add(series.bad_command, now.bad_commands - known.bad_commands);
+  shard.Add(series.line_too_long, now.lines_too_long - known.lines_too_long);
+  shard.Add(series.bad_base64, now.bad_base64 - known.bad_base64);
+  shard.Add(series.unknown_mechanism, now.unknown_mechanisms - known.unknown_mechanisms);
+  shard.Add(series.tls_required, now.tls_required - known.tls_required);
+  shard.Add(series.auth_required, now.auth_required - known.auth_required);
+  shard.Add(series.starttls_refused, now.starttls_refused - known.starttls_refused);
+  for (uint32_t i = known.aborted_auth; i < now.aborted_auth; ++i) CountAuth(AuthResult::kAborted);
+  for (uint32_t i = known.tls_required; i < now.tls_required; ++i) CountAuth(AuthResult::kRefused);
+  known = now;
+}
+
+void Session::CountAuth(AuthResult result) {
+  worker_.shard().Add(listener_.series->auth_attempts[static_cast<size_t>(
+      mechanism_)][static_cast<size_t>(tls_mode_)][static_cast<size_t>(result)]);
+}
+
+void Session::CountTls() {
+  observe::Shard& shard = worker_.shard();
+  const tls::Facts facts = client_->channel()->facts();
+  shard.Add(listener_.handshakes_ok);
+  shard.Observe(listener_.handshake_duration, static_cast<double>(Now() - phase_started_ms_) / 1e3);
+  const size_t version = facts.version.ends_with(".3")   ? 3
+                         : facts.version.ends_with(".2") ? 2
+                         : facts.version.ends_with(".1") ? 1
+                                                         : 0;
+  shard.Add(listener_.tls_sessions[version][facts.resumed ? 1 : 0]);
+}
+
+void Session::CountTlsFailure(bool timeout) {
+  observe::Shard& shard = worker_.shard();
+  shard.Add(listener_.handshakes_failed);
+  if (tls_mode_ == TlsMode::kStartTls) shard.Add(listener_.series->starttls_failed);
+  if (timeout) return shard.Add(listener_.handshake_timeouts);
+  const tls::Failure failure = client_->channel()->failure();
+  shard.Add(listener_.handshake_failures[static_cast<size_t>(
+      failure == tls::Failure::kNone ? tls::Failure::kEof : failure)]);
+}
+
+void Session::CountRelay() {
+  const protocols::RelayCounts& now = relay_->scanner()->counts();
+  const ProtocolSeries& series = *listener_.series;
+  observe::Shard& shard = worker_.shard();
+  if (now.recipients != counted_.recipients) {
+    shard.Add(series.recipients, now.recipients - counted_.recipients);
+  }
+  if (now.messages_accepted != counted_.messages_accepted) {
+    shard.Add(series.messages_accepted, now.messages_accepted - counted_.messages_accepted);
+    shard.Observe(series.message_bytes,
+                  static_cast<double>(now.message_bytes - counted_.message_bytes));
+  }
+  if (now.messages_refused != counted_.messages_refused) {
+    shard.Add(series.messages_refused, now.messages_refused - counted_.messages_refused);
+  }
+  if (now.smuggling_refused != counted_.smuggling_refused) {
+    const uint32_t more = now.smuggling_refused - counted_.smuggling_refused;
+    shard.Add(series.messages_smuggling, more);
+    shard.Add(series.smuggling, more);
+  }
+  if (now.commands_refused != counted_.commands_refused) {
+    shard.Add(series.command_refused, now.commands_refused - counted_.commands_refused);
+  }
+  counted_ = now;
+}
+
+void Session::LogEnd() {
+  tls::Facts facts;
+  if (client_->channel() != nullptr && client_->channel()->established()) {
+    facts = client_->channel()->facts();
+  }
+  const CloseReasonInfo& info = Info(close_reason_);
+  worker_.log().Write(info.level, "session",
+                      {{"id", worker_.IdText(id_)},
+                       {"listener", listener_.settings.name},
+                       {"protocol", protocols::Name(listener_.protocol)},
+                       {"client", client_address_.Text()},
+                       {"tls", tls_mode_ == TlsMode::kNone ? "none" : facts.version},
+                       {"cipher", facts.cipher},
+                       {"group", facts.group},
+                       {"resumed", facts.version.empty() ? "" : (facts.resumed ? "yes" : "no")},
+                       {"sni", facts.server_name},
+                       {"mechanism", user_.empty() ? "" : sasl::Name(mechanism_)},
+                       {"user", user_},
+                       {"pool", pool_ == nullptr ? std::string_view() : pool_->settings().name},
+                       {"backend", backend_name_},
+                       {"login", logged_in_ ? "ok" : (failed_logins_ > 0 ? "failed" : "none")},
+                       {"result", info.label},
+                       {"duration_ms", static_cast<int64_t>(Now() - accepted_ms_)},
+                       {"login_ms", static_cast<int64_t>(login_ms_)},
+                       {"bytes_in", static_cast<int64_t>(relayed_in_)},
+                       {"bytes_out", static_cast<int64_t>(relayed_out_)},
+                       {"messages", static_cast<int64_t>(counted_.messages_accepted)},
+                       {"recipients", static_cast<int64_t>(counted_.recipients)},
+                       {"detail", detail_}});
+}
+
+}  // namespace gatepost::session

@@ -1,0 +1,36 @@
+// What only the login of a session needs: freed as a whole when the relay begins.
+//
+// Private to session.cc and accounting.cc. Holds the credentials while they are needed.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "gateway/session/session.h"
+
+namespace gatepost::session {
+
+struct Session::Login {
+  std::unique_ptr<protocols::ServerEngine> server;  // null while logging in anew for a relay
+  std::unique_ptr<protocols::ClientEngine> client;
+  protocols::Buffer client_input;
+  protocols::Buffer backend_input;
+  protocols::Buffer output;
+  std::optional<sasl::Credentials> credentials;  // the client's, then those for the backend
+  std::optional<auth::Verdict> verdict;
+  std::optional<config::Member> backend;  // instead of the pool's members
+  std::vector<uint32_t> order;            // of the pool's members
+  size_t attempt = 0;
+  std::unique_ptr<net::Dial> dial;
+  bool dialed = false;
+  uint64_t dial_started_ns = 0;
+  uint64_t connected_ms = 0;
+  protocols::LoginFailure failure = protocols::LoginFailure::kUnavailable;
+  uint64_t penalty_ms = 0;
+  protocols::ServerCounts counted;  // what metrics know already
+};
+
+}  // namespace gatepost::session
