@@ -145,6 +145,8 @@ ClientEngine::Outcome ClientEngine::OnUntagged(std::string_view bytes, const Res
     untagged_.append(bytes).append("\r\n");
     return std::nullopt;
   }
+  // Asked for only: an unasked list would count or not as its packet happens to come.
+  if (phase_ != Phase::kCapability) return std::nullopt;
   std::string_view data = response.data;
   constexpr std::string_view kCapability = "CAPABILITY ";
   if (response.condition == Condition::kNone &&
@@ -212,10 +214,6 @@ ClientEngine::Outcome ClientEngine::SendDue(Buffer& output) {
       Send("STARTTLS", output);
       return std::nullopt;
     case Phase::kCapabilityDue:
-      if (capabilities_known_) {  // told unasked
-        phase_ = Phase::kLoginDue;
-        return Login(output);
-      }
       phase_ = Phase::kCapability;
       Send("CAPABILITY", output);
       return std::nullopt;
