@@ -112,7 +112,7 @@ TEST(SmtpRelayScanner, SwallowsALineThatIsTooLongAndGoesOn) {
   const Pace bytewise_end{{8192, 8193, 8194}, SIZE_MAX, false};
   EXPECT_EQ(RunOnce(setting, longest, bytewise_end).to_backend, longest);
   const std::string too_long = "NOOP " + std::string(8192 - 4, 'x') + "\r\nRSET\r\n";
-  for (const size_t cut : {1, 8191, 8192, 8193, 8194, 8195, 8196}) {
+  for (const size_t cut : {1U, 8191U, 8192U, 8193U, 8194U, 8195U, 8196U}) {
     const Relayed relayed = RunOnce(setting, "NOOP\r\n" + too_long, {{cut + 6}, SIZE_MAX, true});
     EXPECT_EQ(relayed.to_backend, "NOOP\r\nRSET\r\n") << cut;
     EXPECT_EQ(relayed.to_client, "250 ok\r\n500 5.5.2 Line too long\r\n250 ok\r\n") << cut;

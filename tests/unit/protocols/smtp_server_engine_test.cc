@@ -121,19 +121,16 @@ TEST(SmtpServerEngine, ResynchronisesBehindALineThatIsTooLong) {
 
 // RFC 4954 §4: 12288 octets with CRLF.
 TEST(SmtpServerEngine, TakesAuthResponsesOf12288Octets) {
+  const std::string login = "AUTH LOGIN dXNlcg==\r\n";
+  const std::string prompt = "334 UGFzc3dvcmQ6\r\n";
   for (const size_t piece : {size_t{100}, size_t{4096}, SIZE_MAX}) {
     ServerEngine engine(Facts());
-    EXPECT_EQ(
-        Say(engine, "EHLO me\r\nAUTH LOGIN dXNlcg==\r\n" + std::string(12287, 'A') + "\r\nNOOP\r\n",
-            piece)
-            .output.substr(60),
-        "334 UGFzc3dvcmQ6\r\n500 5.5.6 Authentication exchange line is too long\r\n"
-        "250 2.0.0 OK\r\n");
-    const Heard heard =
-        Say(engine, "AUTH LOGIN dXNlcg==\r\n" + std::string(12284, 'A') + "\r\n", piece);
-    const auto* authenticate = std::get_if<Authenticate>(&heard.action);
-    EXPECT_EQ(authenticate, nullptr);  // NULs in the password
-    EXPECT_EQ(heard.output, "334 UGFzc3dvcmQ6\r\n501 5.5.2 Malformed authentication message\r\n");
+    Say(engine, "EHLO me\r\n");
+    EXPECT_EQ(Say(engine, login + std::string(12287, 'A') + "\r\nNOOP\r\n", piece).output,
+              prompt + "500 5.5.6 Authentication exchange line is too long\r\n250 2.0.0 OK\r\n");
+    // Short enough to be read, but full of NULs.
+    EXPECT_EQ(Say(engine, login + std::string(12284, 'A') + "\r\n", piece).output,
+              prompt + "501 5.5.2 Malformed authentication message\r\n");
   }
 }
 
