@@ -37,7 +37,9 @@ struct StreamIo {
   static constexpr size_t kReceiveBytes = 128 * 1024;
 
   explicit StreamIo(uv_loop_t* uv_loop)
-      : loop(uv_loop), received(kReceiveBytes), plaintext(kReceiveBytes) {}
+      : loop(uv_loop),
+        received(kReceiveBytes),
+        plaintext(kReceiveBytes + tls::Channel::kPlaintextMargin) {}
 
   uv_loop_t* loop;
   uint32_t iteration = 0;  // of the loop; counts for fairness

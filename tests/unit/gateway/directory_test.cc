@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/backends/directory.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+
+#include "gateway/net/connection_limits.h"
+
+namespace gatepost::backends {
+namespace {
+
+config::Pool Stores(size_t members) {
+  config::Pool pool;
+  pool.name = "stores";
+  for (size_t i = 0; i < members; ++i) {
+    pool.members.push_back({"store" + std::to_string(i) + ".internal", 143});
+  }
+  return pool;
+}
+
+TEST(Pool, AUserMeetsTheSameMemberFromEveryReplica) {
+  observe::Metrics metrics;
+  const Pool one(Stores(5), protocols::Protocol::kImap, nullptr, metrics);
+  const Pool two(Stores(5), protocols::Protocol::kImap, nullptr, metrics);
+  std::map<uint32_t, int> share;
+  for (int i = 0; i < 5000; ++i) {
+    const std::string user = "user" + std::to_string(i) + "@example.org";
+    EXPECT_EQ(one.Order(user), two.Order(user));
+    ++share[one.Order(user).front()];
+  }
+  for (const auto& [member, users] : share) {
+    EXPECT_GT(users, 800) << member;  // 1000 expected, about 28 standard deviation
+    EXPECT_LT(users, 1200) << member;
+  }
+}
+
+TEST(Pool, LosingAMemberMovesOnlyItsUsers) {
+  observe::Metrics metrics;
+  const Pool whole(Stores(5), protocols::Protocol::kImap, nullptr, metrics);
+  const Pool less(Stores(4), protocols::Protocol::kImap, nullptr, metrics);  // without the last
+  for (int i = 0; i < 2000; ++i) {
+    const std::string user = "user" + std::to_string(i);
+    const auto order = whole.Order(user);
+    if (order.front() != 4) {
+      EXPECT_EQ(less.Order(user).front(), order.front());
+    } else {
+      EXPECT_EQ(less.Order(user).front(), order[1]);
+    }
+  }
+}
+
+TEST(ConnectionLimits, CountsTheServerAndEachNetworkAndForgetsReleased) {
+  net::ConnectionLimits limits(3, 2);
+  const auto a = *net::Address::Parse("192.0.2.1", 1000);
+  const auto b = *net::Address::Parse("192.0.2.2", 1000);
+  using Outcome = net::ConnectionLimits::Outcome;
+  EXPECT_EQ(limits.Admit(a), Outcome::kAdmitted);
+  EXPECT_EQ(limits.Admit(a), Outcome::kAdmitted);
+  EXPECT_EQ(limits.Admit(a), Outcome::kTooManyOfAddress);
+  EXPECT_EQ(limits.Admit(b), Outcome::kAdmitted);
+  EXPECT_EQ(limits.Admit(b), Outcome::kServerFull);
+  limits.Release(a);
+  EXPECT_EQ(limits.Admit(b), Outcome::kAdmitted);
+}
+
+TEST(ConnectionLimits, IPv6ClientsShareTheirNetwork) {
+  net::ConnectionLimits limits(10, 1);
+  using Outcome = net::ConnectionLimits::Outcome;
+  EXPECT_EQ(limits.Admit(*net::Address::Parse("2001:db8:0:1::1", 1)), Outcome::kAdmitted);
+  EXPECT_EQ(limits.Admit(*net::Address::Parse("2001:db8:0:1::2", 1)), Outcome::kTooManyOfAddress);
+  EXPECT_EQ(limits.Admit(*net::Address::Parse("2001:db8:0:2::1", 1)), Outcome::kAdmitted);
+}
+
+TEST(Address, AMappedAddressIsTheIPv4ClientThatItIs) {
+  const auto mapped = net::Address::Parse("::ffff:192.0.2.7", 143);
+  ASSERT_TRUE(mapped.has_value());
+  EXPECT_EQ(net::Address(mapped->get()).Text(), "192.0.2.7:143");
+  EXPECT_EQ(net::Address::Parse("2001:db8::1", 993)->Text(), "[2001:db8::1]:993");
+  EXPECT_FALSE(net::Address::Parse("localhost", 1).has_value());
+}
+
+}  // namespace
+}  // namespace gatepost::backends

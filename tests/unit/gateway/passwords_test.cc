@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/auth/passwords.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <string>
+
+namespace gatepost::auth {
+namespace {
+
+// "secret", by openssl passwd -6.
+constexpr char kSha512[] =
+    "$6$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiOQSpT0Y77vwPZN.Pq.H91p5h"
+    "VO1";
+
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const std::string& text)
+      : path_(std::filesystem::temp_directory_path() /
+              ("gatepost-passwords-" + std::to_string(getpid()))) {
+    std::ofstream(path_) << text;
+  }
+  ~TemporaryFile() { std::filesystem::remove(path_); }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+struct Asked final : Authenticator::Answers {
+  void OnVerdict(SessionId id, Verdict verdict) override {
+    verdicts.emplace(id.index, std::move(verdict));
+  }
+  std::map<uint32_t, Verdict> verdicts;
+};
+
+sasl::Credentials Login(const std::string& user, const std::string& password) {
+  sasl::Credentials credentials;
+  credentials.authentication_identity = user;
+  credentials.password = sasl::Secret(password);
+  return credentials;
+}
+
+TEST(PasswordFile, EveryErrorNamesItsLine) {
+  const TemporaryFile file(
+      "# comment\n\nnocolon\nweak:$1$abc$def\nplain:password\n"
+      "a:$y$j9T$abcdefghijklmnopqrstu.$abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq:pool=nowhere\n"
+      "b:$y$j9T$abcdefghijklmnopqrstu.$abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq:backend=x\n"
+      "c:$y$j9T$abcdefghijklmnopqrstu.$abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq:login=other\n"
+      "d:$y$j9T$abcdefghijklmnopqrstu.$abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq:colour=red\n");
+  const auto loaded = PasswordFile::Load(file.path(), {"stores"});
+  ASSERT_FALSE(loaded.has_value());
+  const auto& errors = loaded.error();
+  ASSERT_EQ(errors.size(), 7U);
+  const std::string at = file.path().string() + ":";
+  EXPECT_EQ(errors[0].rfind(at + "3: expected user:hash", 0), 0U) << errors[0];
+  EXPECT_EQ(errors[1].rfind(at + "4: the password hash of \"weak\"", 0), 0U) << errors[1];
+  EXPECT_EQ(errors[2].rfind(at + "5: the password hash of \"plain\"", 0), 0U) << errors[2];
+  EXPECT_EQ(errors[3], at + "6: there is no pool \"nowhere\"");
+  EXPECT_EQ(errors[4].rfind(at + "7: backend must be HOST:PORT", 0), 0U) << errors[4];
+  EXPECT_EQ(errors[5].rfind(at + "8: login needs password", 0), 0U) << errors[5];
+  EXPECT_EQ(errors[6].rfind(at + "9: unknown key \"colour\"", 0), 0U) << errors[6];
+}
+
+TEST(PasswordFile, AMissingFileIsNamed) {
+  const auto loaded = PasswordFile::Load("/nonexistent/passwords", {});
+  ASSERT_FALSE(loaded.has_value());
+  EXPECT_EQ(loaded.error().front(),
+            "/nonexistent/passwords: can't be read: No such file or directory");
+}
+
+TEST(PasswordAuthority, TellsRightFromWrongAndUnknownWithoutBlocking) {
+  const std::string hash = HashPassword(sasl::Secret("secret"));
+  ASSERT_TRUE(hash.starts_with("$y$"));
+  const TemporaryFile file("alice:" + hash +
+                           ":pool=stores backend=[::1]:143 login=al password=a b=c\n" +
+                           "bob:" + std::string(kSha512) + "\n");
+  const auto loaded = PasswordFile::Load(file.path(), {"stores"});
+  ASSERT_TRUE(loaded.has_value()) << loaded.error().front();
+  uv_loop_t loop;
+  uv_loop_init(&loop);
+  Asked asked;
+  {
+    PasswordAuthority authority(&loop, *loaded, asked);
+    EXPECT_FALSE(authority.Check({1, 0}, Login("alice", "secret")).has_value());
+    EXPECT_FALSE(authority.Check({2, 0}, Login("alice", "Secret")).has_value());
+    // The first user's hash serves as the decoy: knowing its password must not help anybody else.
+    EXPECT_FALSE(authority.Check({3, 0}, Login("mallory", "secret")).has_value());
+    EXPECT_FALSE(authority.Check({4, 0}, Login("bob", "secret")).has_value());
+    sasl::Credentials other = Login("bob", "secret");
+    other.authorization_identity = "alice";
+    EXPECT_FALSE(authority.Check({5, 0}, other).has_value());
+    uv_run(&loop, UV_RUN_DEFAULT);
+  }
+  ASSERT_EQ(asked.verdicts.size(), 5U);
+  const Verdict& alice = asked.verdicts.at(1);
+  EXPECT_TRUE(alice.accepted);
+  EXPECT_EQ(alice.pool, "stores");
+  EXPECT_EQ(alice.backend, (config::Member{"::1", 143}));
+  EXPECT_EQ(alice.backend_credentials->authentication_identity, "al");
+  EXPECT_EQ(alice.backend_credentials->password.Reveal(), "a b=c");
+  EXPECT_FALSE(asked.verdicts.at(2).accepted);
+  EXPECT_EQ(asked.verdicts.at(2).reason, protocols::LoginFailure::kBadCredentials);
+  EXPECT_FALSE(asked.verdicts.at(3).accepted);
+  EXPECT_TRUE(asked.verdicts.at(4).accepted);
+  EXPECT_EQ(asked.verdicts.at(4).backend_credentials->password.Reveal(), "secret");
+  EXPECT_FALSE(asked.verdicts.at(5).accepted);
+  EXPECT_EQ(asked.verdicts.at(5).reason, protocols::LoginFailure::kAuthorizationDenied);
+  uv_loop_close(&loop);
+}
+
+TEST(PasswordAuthority, RefusesTemporarilyWhenTooManyWaitAndForgetsWhenDestroyed) {
+  const TemporaryFile file("bob:" + std::string(kSha512) + "\n");
+  const auto loaded = PasswordFile::Load(file.path(), {});
+  ASSERT_TRUE(loaded.has_value());
+  uv_loop_t loop;
+  uv_loop_init(&loop);
+  Asked asked;
+  {
+    PasswordAuthority authority(&loop, *loaded, asked);
+    std::optional<Verdict> verdict;
+    uint32_t asked_for = 0;
+    while (!verdict) verdict = authority.Check({asked_for++, 0}, Login("bob", "secret"));
+    EXPECT_EQ(asked_for, PasswordAuthority::kConcurrent + PasswordAuthority::kWaiting + 1);
+    EXPECT_FALSE(verdict->accepted);
+    EXPECT_EQ(verdict->reason, protocols::LoginFailure::kUnavailable);
+  }
+  uv_run(&loop, UV_RUN_DEFAULT);
+  EXPECT_TRUE(asked.verdicts.empty());
+  EXPECT_EQ(uv_loop_close(&loop), 0);
+}
+
+}  // namespace
+}  // namespace gatepost::auth
