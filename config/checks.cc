@@ -47,7 +47,12 @@ void CheckNamesAndAddresses(const Config& config, Findings& findings) {
   for (size_t i = 0; i < config.listeners.size(); ++i) {
     const Listener& listener = config.listeners[i];
     const std::string path = Indexed("listener", i);
-    if (!listener.name.empty() && findings.Sound(path + ".name")) {
+    // The default name comes from the protocol and the first address.
+    const bool named = findings.Has(path + ".name")
+                           ? findings.Sound(path + ".name")
+                           : !listener.name.empty() && findings.Sound(path + ".protocol") &&
+                                 findings.Sound(path + ".addresses");
+    if (named) {
       names.Claim(listener.name, path + ".name",
                   "use another one, for example: name = " + Quote(listener.name + "-2"));
     }
@@ -202,7 +207,9 @@ void CheckKeys(const Config& config, Findings& findings) {
     CheckListener(config.listeners[i], Indexed("listener", i), findings);
   }
   CheckListenerPools(config, findings);
-  for (const Pool& pool : config.pools) CheckPool(pool, config, findings);
+  for (const Pool& pool : config.pools) {
+    if (IsLabel(pool.name)) CheckPool(pool, config, findings);
+  }
   CheckAuthority(config.authority, findings);
 }
 

@@ -70,8 +70,10 @@ std::string_view Nearest(std::string_view text, std::span<const std::string_view
   size_t least = SIZE_MAX;
   for (const std::string_view word : words) {
     const size_t distance = Distance(text, word);
-    // A third of the word may be wrong; beyond that the suggestion would be a guess.
-    if (distance < least && distance <= std::max<size_t>(1, word.size() / 3)) {
+    // A third of the word may be wrong, or its end missing; beyond that it would be a guess.
+    const bool beginning = text.size() >= 3 && Distance(text, word.substr(0, text.size())) == 0;
+    if (distance < least && distance < word.size() &&
+        (beginning || distance <= std::max<size_t>(1, word.size() / 3))) {
       least = distance;
       nearest = word;
     }

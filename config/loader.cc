@@ -135,6 +135,11 @@ void Reader::ReadPools(const toml::table& root, std::vector<Pool>& out) {
   if (pools == nullptr) return WrongKind(*node, "pool", schema_.pool.heading);
   for (const auto& [key, pool_node] : *pools) {
     const std::string path = Join("pool", key.str());
+    const toml::table* table = pool_node.as_table();
+    if (table == nullptr) {
+      WrongKind(pool_node, path, schema_.pool.heading);
+      continue;
+    }
     findings_.Saw(path, PlaceOf(pool_node.source()));
     Pool& pool = out.emplace_back();
     pool.name = key.str();
@@ -142,11 +147,7 @@ void Reader::ReadPools(const toml::table& root, std::vector<Pool>& out) {
       findings_.Add(PlaceOf(key.source()), path,
                     "a pool's name is 1 to 64 of A-Z a-z 0-9 _ -, for example: [pool.stores]");
     }
-    if (const toml::table* table = pool_node.as_table()) {
-      ReadFields(*table, path, schema_.pool, pool);
-    } else {
-      WrongKind(pool_node, path, schema_.pool.heading);
-    }
+    ReadFields(*table, path, schema_.pool, pool);
   }
   // toml++ sorts by name; people think in the order of the file.
   std::stable_sort(out.begin(), out.end(), [](const Pool& a, const Pool& b) {
@@ -241,7 +242,10 @@ tl::expected<Config, Diagnostics> ParseAndCheck(std::string_view text,
     std::string message(error.description());
     std::replace_if(
         message.begin(), message.end(),
-        [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
+        [](char c) {
+          return static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f;
+        },
+        '?');
     findings.Add(PlaceOf(error.source()), "", std::move(message));
     return tl::unexpected(findings.Take());
   }

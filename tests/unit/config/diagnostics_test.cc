@@ -1,0 +1,522 @@
+// Wrong configurations and the one line that each of them gives, word for word.
+// SPDX-License-Identifier: Apache-2.0
+#include "config/diagnostics.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/loader.h"
+
+namespace gatepost::config {
+namespace {
+
+// The rest that makes a file whole, so that only the first part of it is wrong: C, L, P.
+constexpr std::string_view kCertificate = "[[certificate]]\nchain = 'c.pem'\nkey = 'k.pem'\n";
+constexpr std::string_view kListener =
+    "[[listener]]\nprotocol = 'imap'\naddresses = ['127.0.0.1:143']\npool = 'a'\n";
+constexpr std::string_view kPool = "[pool.a]\nmembers = ['b:143']\n";
+
+struct Wrong {
+  std::string_view name;
+  std::string_view text;
+  std::string_view rest;
+  std::string_view expected;
+};
+
+std::string Whole(const Wrong& wrong) {
+  std::string text(wrong.text);
+  for (const char part : wrong.rest) {
+    text += part == 'C' ? kCertificate : part == 'L' ? kListener : kPool;
+  }
+  return text;
+}
+
+// clang-format off
+constexpr Wrong kWrong[] = {
+    {"syntax", "hostname = \n", "CLP",
+     R"(g.toml:1:12: Error while parsing key-value pair: expected value, saw '\n')"},
+    {"syntax_utf8", "hostname = '\xff'\n", "CLP",
+     R"(g.toml:1:12: Encountered invalid utf-8 sequence)"},
+    {"redefined_table", R"([log]
+[log]
+)", "CLP",
+     R"(g.toml:2:1: Error while parsing table header: cannot redefine existing table 'log')"},
+    {"unknown_top_key", "hostnam = 'x'\n", "CLP",
+     R"(g.toml:1:1: hostnam: unknown key; allowed here: hostname, certificate, listener, pool, authority, limits, idle_timeout, log, admin, process; for example: hostname = "mail.example.org" (did you mean "hostname"?))"},
+    {"unknown_table", "[[lisener]]\n", "CLP",
+     R"(g.toml:1:3: lisener: unknown key; allowed here: hostname, certificate, listener, pool, authority, limits, idle_timeout, log, admin, process; for example: [[listener]] (did you mean "listener"?))"},
+    {"unknown_far_key", "zzz = 1\n", "CLP",
+     R"(g.toml:1:1: zzz: unknown key; allowed here: hostname, certificate, listener, pool, authority, limits, idle_timeout, log, admin, process; for example: hostname = "mail.example.org")"},
+    {"unknown_listener_key", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+tsl = 'implicit'
+)", "CP",
+     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, tls_profile, bare_newline, pool; for example: tls = "starttls" (did you mean "tls"?))"},
+    {"key_of_another_table", R"([log]
+max_line_bytes = 2000
+)", "CLP",
+     R"(g.toml:2:1: log.max_line_bytes: unknown key; allowed here: format, level, file; for example: format = "json" ("max_line_bytes" belongs in [limits]))"},
+    {"top_key_behind_table", R"([log]
+hostname = 'a'
+)", "CLP",
+     R"(g.toml:2:1: log.hostname: unknown key; allowed here: format, level, file; for example: format = "json" ("hostname" belongs at the top of the file, before the first table))"},
+    {"control_characters_in_key", R"([log]
+"a\u001b[2J" = 1
+)", "CLP",
+     R"(g.toml:2:1: log."a\x1b[2J": unknown key; allowed here: format, level, file; for example: format = "json")"},
+    {"hostname_type", "hostname = 5\n", "CLP",
+     R"(g.toml:1:12: hostname: found an integer, wanted a string; use a host name, for example: hostname = "mail.example.org")"},
+    {"hostname_invalid", "hostname = 'mail server'\n", "CLP",
+     R"(g.toml:1:12: hostname: "mail server" is not allowed; use a host name, for example: hostname = "mail.example.org")"},
+    {"hostname_newline", R"(hostname = "mail\r\nX: y"
+)", "CLP",
+     R"(g.toml:1:12: hostname: "mail\x0d\x0aX: y" is not allowed; use a host name, for example: hostname = "mail.example.org")"},
+    {"certificate_missing", "", "LP",
+     R"(g.toml: certificate: at least one is needed, for STARTTLS too, for example: [[certificate]] with chain = "/etc/gatepost/tls/fullchain.pem" and key = "/etc/gatepost/tls/privkey.pem")"},
+    {"certificate_is_table", R"([certificate]
+chain = 'c'
+)", "LP",
+     R"(g.toml:1:1: certificate: found a table, wanted a list of tables, which begins with [[certificate]])"},
+    {"certificate_without_key", R"([[certificate]]
+chain = 'c'
+)", "LP",
+     R"(g.toml:1:1: certificate[1].key: is missing; use a file's path, for example: key = "/etc/gatepost/tls/privkey.pem")"},
+    {"certificate_empty_path", R"([[certificate]]
+chain = ''
+key = 'k'
+)", "LP",
+     R"(g.toml:2:9: certificate[1].chain: "" is not allowed; use a file's path, for example: chain = "/etc/gatepost/tls/fullchain.pem")"},
+    {"listener_missing", "", "CP",
+     R"(g.toml: listener: at least one is needed, for example: [[listener]] with protocol = "imap", addresses = ["0.0.0.0:143"] and pool = "stores")"},
+    {"listener_is_table", R"([listener]
+protocol = 'imap'
+)", "CP",
+     R"(g.toml:1:1: listener: found a table, wanted a list of tables, which begins with [[listener]])"},
+    {"listener_element_is_no_table", "listener = [5]\n", "CP",
+     R"(g.toml:1:13: listener[1]: found an integer, wanted a list of tables, which begins with [[listener]])"},
+    {"protocol_missing", R"([[listener]]
+addresses = ['127.0.0.1:143']
+pool = 'a'
+)", "CP",
+     R"(g.toml:1:1: listener[1].protocol: is missing; use "imap", "pop3" or "smtp", for example: protocol = "imap")"},
+    {"protocol_upper_case", R"([[listener]]
+protocol = 'IMAP'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+)", "CP",
+     R"(g.toml:2:12: listener[1].protocol: "IMAP" is not allowed; use "imap", "pop3" or "smtp", for example: protocol = "imap" (did you mean "imap"?))"},
+    {"protocol_unknown", R"([[listener]]
+protocol = 'nntp'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+)", "CP",
+     R"(g.toml:2:12: listener[1].protocol: "nntp" is not allowed; use "imap", "pop3" or "smtp", for example: protocol = "imap")"},
+    {"address_without_port", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1']
+pool = 'a'
+)", "CP",
+     R"(g.toml:3:14: listener[1].addresses[1]: "127.0.0.1" is not allowed; use IP addresses with ports, IPv6 in brackets (port 0: any free one), for example: addresses = ["0.0.0.0:143", "[::]:143"])"},
+    {"address_is_name", R"([[listener]]
+protocol = 'imap'
+addresses = ['localhost:143']
+pool = 'a'
+)", "CP",
+     R"(g.toml:3:14: listener[1].addresses[1]: "localhost:143" is not allowed; use IP addresses with ports, IPv6 in brackets (port 0: any free one), for example: addresses = ["0.0.0.0:143", "[::]:143"])"},
+    {"address_ipv6_without_brackets", R"([[listener]]
+protocol = 'imap'
+addresses = ['::1:143']
+pool = 'a'
+)", "CP",
+     R"(g.toml:3:14: listener[1].addresses[1]: "::1:143" is not allowed; use IP addresses with ports, IPv6 in brackets (port 0: any free one), for example: addresses = ["0.0.0.0:143", "[::]:143"])"},
+    {"address_port_too_large", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:65536']
+pool = 'a'
+)", "CP",
+     R"(g.toml:3:14: listener[1].addresses[1]: "127.0.0.1:65536" is not allowed; use IP addresses with ports, IPv6 in brackets (port 0: any free one), for example: addresses = ["0.0.0.0:143", "[::]:143"])"},
+    {"address_type", R"([[listener]]
+protocol = 'imap'
+addresses = [143]
+pool = 'a'
+)", "CP",
+     R"(g.toml:3:14: listener[1].addresses[1]: found an integer, wanted a string; use IP addresses with ports, IPv6 in brackets (port 0: any free one), for example: addresses = ["0.0.0.0:143", "[::]:143"])"},
+    {"addresses_not_a_list", R"([[listener]]
+protocol = 'imap'
+addresses = '127.0.0.1:143'
+pool = 'a'
+)", "CP",
+     R"(g.toml:3:13: listener[1].addresses: found a string, wanted a list; use IP addresses with ports, IPv6 in brackets (port 0: any free one), for example: addresses = ["0.0.0.0:143", "[::]:143"])"},
+    {"addresses_empty", R"([[listener]]
+protocol = 'imap'
+addresses = []
+pool = 'a'
+)", "CP",
+     R"(g.toml:3:13: listener[1].addresses: an empty list is not allowed; use IP addresses with ports, IPv6 in brackets (port 0: any free one), for example: addresses = ["0.0.0.0:143", "[::]:143"])"},
+    {"address_twice", R"([[listener]]
+protocol = 'imap'
+addresses = ['[::1]:143', '[0:0::1]:143']
+pool = 'a'
+)", "CP",
+     R"(g.toml:3:27: listener[1].addresses[2]: the address "[::1]:143" is taken by listener[1].addresses[1] (line 3); use another address or port, for example: addresses = ["127.0.0.1:1143"])"},
+    {"address_of_two_listeners", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+pool = 'a'
+name = 'first'
+)", "CLP",
+     R"(g.toml:11:14: listener[2].addresses[1]: the address "127.0.0.1:143" is taken by listener[1].addresses[1] (line 3); use another address or port, for example: addresses = ["127.0.0.1:1143"])"},
+    {"address_of_admin", R"([admin]
+address = '127.0.0.1:143'
+)", "CLP",
+     R"(g.toml:2:11: admin.address: the address "127.0.0.1:143" is taken by listener[1].addresses[1] (line 8); use another address or port, for example: address = "127.0.0.1:9144")"},
+    {"names_equal", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:1']
+pool = 'a'
+name = 'x'
+[[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:2']
+pool = 'a'
+name = 'x'
+)", "CP",
+     R"(g.toml:10:8: listener[2].name: the name "x" is taken by listener[1].name (line 5); use another one, for example: name = "x-2")"},
+    {"default_names_equal", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+pool = 'a'
+[[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.2:143']
+pool = 'a'
+)", "CP",
+     R"(g.toml:5:1: listener[2].name: the name "imap-143" is taken by listener[1].name (line 1); use another one, for example: name = "imap-143-2")"},
+    {"name_invalid", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+name = 'a b'
+)", "CP",
+     R"(g.toml:5:8: listener[1].name: "a b" is not allowed; use 1 to 64 of A-Z a-z 0-9 _ -, for example: name = "imap-143")"},
+    {"tls_misspelt", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+tls = 'start-tls'
+)", "CP",
+     R"(g.toml:5:7: listener[1].tls: "start-tls" is not allowed; use "starttls" or "implicit", for example: tls = "starttls" (did you mean "starttls"?))"},
+    {"tls_boolean", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+tls = true
+)", "CP",
+     R"(g.toml:5:7: listener[1].tls: found a boolean, wanted a string; use "starttls" or "implicit", for example: tls = "starttls")"},
+    {"tls_profile_unknown", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+tls_profile = 'old'
+)", "CP",
+     R"(g.toml:5:15: listener[1].tls_profile: "old" is not allowed; use "modern", "intermediate" or "legacy", for example: tls_profile = "intermediate")"},
+    {"cleartext_login_with_implicit", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+tls = 'implicit'
+cleartext_login = 'allow'
+)", "CP",
+     R"(g.toml:6:19: listener[1].cleartext_login: has no effect with tls = "implicit", where nothing is cleartext; remove it, or use tls = "starttls")"},
+    {"bare_newline_on_imap", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+bare_newline = 'reject'
+)", "CP",
+     R"(g.toml:5:16: listener[1].bare_newline: has no effect on imap; remove it, or use protocol = "smtp")"},
+    {"pool_missing", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+)", "C",
+     R"(g.toml:4:8: listener[1].pool: there is no pool "a"; make one, for example: [pool.a] with members = ["store1.internal:143"])"},
+    {"pool_misspelt", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'stors'
+[pool.stores]
+members = ['b:143']
+)", "C",
+     R"(g.toml:4:8: listener[1].pool: there is no pool "stors"; there is "stores"; make one, for example: [pool.stors] with members = ["store1.internal:143"] (did you mean "stores"?))"},
+    {"pool_unknown", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'b'
+)", "CP",
+     R"(g.toml:4:8: listener[1].pool: there is no pool "b"; there is "a"; make one, for example: [pool.b] with members = ["store1.internal:143"])"},
+    {"pool_of_two_protocols", R"([[listener]]
+protocol = 'pop3'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+)", "CLP",
+     R"(g.toml:11:8: listener[2].pool: pool "a" serves pop3 (line 1), and a backend's port speaks one protocol; use a pool of its own for imap, for example: pool = "a-imap")"},
+    {"pool_is_number", "pool = 5\n", "CL",
+     R"(g.toml:1:8: pool: found an integer, wanted a table, which begins with [pool.NAME])"},
+    {"pool_without_name", R"([pool]
+members = ['b:143']
+)", "CL",
+     R"(g.toml:2:11: pool.members: found a list, wanted a table, which begins with [pool.NAME])"},
+    {"pool_name_invalid", R"([pool.'a b']
+members = ['b:143']
+)", "CLP",
+     R"(g.toml:1:7: pool."a b": a pool's name is 1 to 64 of A-Z a-z 0-9 _ -, for example: [pool.stores])"},
+    {"members_missing", "[pool.a]\n", "CL",
+     R"(g.toml:1:1: pool.a.members: is missing; use host names or IP addresses with ports, IPv6 in brackets, for example: members = ["store1.internal:143", "store2.internal:143"])"},
+    {"member_without_port", R"([pool.a]
+members = ['b']
+)", "CL",
+     R"(g.toml:2:12: pool.a.members[1]: "b" is not allowed; use host names or IP addresses with ports, IPv6 in brackets, for example: members = ["store1.internal:143", "store2.internal:143"])"},
+    {"member_port_zero", R"([pool.a]
+members = ['b:0']
+)", "CL",
+     R"(g.toml:2:12: pool.a.members[1]: "b:0" is not allowed; use host names or IP addresses with ports, IPv6 in brackets, for example: members = ["store1.internal:143", "store2.internal:143"])"},
+    {"member_bad_address", R"([pool.a]
+members = ['127.0.0.256:143']
+)", "CL",
+     R"(g.toml:2:12: pool.a.members[1]: "127.0.0.256:143" is not allowed; use host names or IP addresses with ports, IPv6 in brackets, for example: members = ["store1.internal:143", "store2.internal:143"])"},
+    {"verify_type", R"([pool.a]
+members = ['b:143']
+tls = 'implicit'
+verify = 'no'
+)", "CL",
+     R"(g.toml:4:10: pool.a.verify: found a string, wanted a boolean; use true or false, for example: verify = true)"},
+    {"verify_without_tls", R"([pool.a]
+members = ['b:143']
+verify = false
+)", "CL",
+     R"(g.toml:3:10: pool.a.verify: has no effect with tls = "none"; remove it, or use tls = "starttls" or "implicit")"},
+    {"ca_file_without_tls", R"([pool.a]
+members = ['b:143']
+ca_file = 'x'
+)", "CL",
+     R"(g.toml:3:11: pool.a.ca_file: has no effect with tls = "none"; remove it, or use tls = "starttls" or "implicit")"},
+    {"server_name_without_tls", R"([pool.a]
+members = ['b:143']
+tls = 'none'
+server_name = 'x'
+)", "CL",
+     R"(g.toml:4:15: pool.a.server_name: has no effect with tls = "none"; remove it, or use tls = "starttls" or "implicit")"},
+    {"server_name_invalid", R"([pool.a]
+members = ['b:143']
+tls = 'implicit'
+server_name = 'a/b'
+)", "CL",
+     R"(g.toml:4:15: pool.a.server_name: "a/b" is not allowed; use a host name or IP address, for example: server_name = "store.example.org")"},
+    {"login_none_for_imap", R"([pool.a]
+members = ['b:143']
+login = 'none'
+[authority]
+kind = 'passwords'
+file = 'p'
+)", "CL",
+     R"(g.toml:3:9: pool.a.login: "none" is for SMTP only, and listener[1] (line 10) uses this pool for imap; use "same", for example: login = "same")"},
+    {"login_none_is_open_relay", R"([[listener]]
+protocol = 'smtp'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+[pool.a]
+members = ['b:143']
+login = 'none'
+)", "C",
+     R"(g.toml:7:9: pool.a.login: "none" with authority.kind = "backend" means that nobody checks the password and anybody can relay mail; use login = "same", or a password file, for example: [authority] with kind = "passwords")"},
+    {"timeout_integer", R"([pool.a]
+members = ['b:143']
+connect_timeout = 5
+)", "CL",
+     R"(g.toml:3:19: pool.a.connect_timeout: found an integer, wanted a string; use a number with its unit (ms, s, m or h) from "100ms" to "5m", for example: connect_timeout = "5s")"},
+    {"timeout_without_unit", R"([pool.a]
+members = ['b:143']
+connect_timeout = '5'
+)", "CL",
+     R"(g.toml:3:19: pool.a.connect_timeout: "5" is not allowed; use a number with its unit (ms, s, m or h) from "100ms" to "5m", for example: connect_timeout = "5s" (did you mean "5s"?))"},
+    {"timeout_negative", R"([pool.a]
+members = ['b:143']
+connect_timeout = '-5s'
+)", "CL",
+     R"(g.toml:3:19: pool.a.connect_timeout: "-5s" is not allowed; use a number with its unit (ms, s, m or h) from "100ms" to "5m", for example: connect_timeout = "5s")"},
+    {"timeout_zero", R"([pool.a]
+members = ['b:143']
+login_timeout = '0s'
+)", "CL",
+     R"(g.toml:3:17: pool.a.login_timeout: "0s" is not allowed; use a number with its unit (ms, s, m or h) from "100ms" to "10m", for example: login_timeout = "30s")"},
+    {"timeout_too_long", R"([pool.a]
+members = ['b:143']
+login_timeout = '2h'
+)", "CL",
+     R"(g.toml:3:17: pool.a.login_timeout: "2h" is not allowed; use a number with its unit (ms, s, m or h) from "100ms" to "10m", for example: login_timeout = "30s")"},
+    {"timeout_overflow", R"([pool.a]
+members = ['b:143']
+login_timeout = '99999999999999999999h'
+)", "CL",
+     R"(g.toml:3:17: pool.a.login_timeout: "99999999999999999999h" is not allowed; use a number with its unit (ms, s, m or h) from "100ms" to "10m", for example: login_timeout = "30s")"},
+    {"authority_kind", R"([authority]
+kind = 'password'
+)", "CLP",
+     R"(g.toml:2:8: authority.kind: "password" is not allowed; use "backend" or "passwords", for example: kind = "passwords" (did you mean "passwords"?))"},
+    {"authority_without_file", R"([authority]
+kind = 'passwords'
+)", "CLP",
+     R"(g.toml:1:1: authority.file: is missing, and kind = "passwords" needs it; use a file's path, for example: file = "/etc/gatepost/passwords")"},
+    {"authority_file_without_effect", R"([authority]
+file = 'p'
+)", "CLP",
+     R"(g.toml:2:8: authority.file: has no effect with kind = "backend"; remove it, or use kind = "passwords")"},
+    {"limit_negative", R"([limits]
+max_connections = -1
+)", "CLP",
+     R"(g.toml:2:19: limits.max_connections: -1 is not allowed; use an integer from 0 to 1000000, for example: max_connections = 20000)"},
+    {"limit_zero", R"([limits]
+max_connections_per_address = 0
+)", "CLP",
+     R"(g.toml:2:31: limits.max_connections_per_address: 0 is not allowed; use an integer from 1 to 1000000, for example: max_connections_per_address = 100)"},
+    {"limit_float", R"([limits]
+max_failed_logins = 2.5
+)", "CLP",
+     R"(g.toml:2:21: limits.max_failed_logins: found a floating-point number, wanted an integer; use an integer from 1 to 100, for example: max_failed_logins = 5)"},
+    {"limit_too_large", R"([limits]
+max_line_bytes = 9223372036854775807
+)", "CLP",
+     R"(g.toml:2:18: limits.max_line_bytes: 9223372036854775807 is not allowed; use an integer from 1024 to 1048576, for example: max_line_bytes = 8192)"},
+    {"idle_timeout_short", R"([idle_timeout]
+imap = '999ms'
+)", "CLP",
+     R"(g.toml:2:8: idle_timeout.imap: "999ms" is not allowed; use a number with its unit (ms, s, m or h) from "1s" to "24h", for example: imap = "31m")"},
+    {"log_level", R"([log]
+level = 'warn'
+)", "CLP",
+     R"(g.toml:2:9: log.level: "warn" is not allowed; use "debug", "info", "warning" or "error", for example: level = "info" (did you mean "warning"?))"},
+    {"log_format_date", R"([log]
+format = 2024-01-01
+)", "CLP",
+     R"(g.toml:2:10: log.format: found a date, wanted a string; use "logfmt" or "json", for example: format = "json")"},
+    {"log_is_list", "[[log]]\n", "CLP",
+     R"(g.toml:1:1: log: found a list, wanted a table, which begins with [log])"},
+    {"admin_address", R"([admin]
+address = 'on'
+)", "CLP",
+     R"(g.toml:2:11: admin.address: "on" is not allowed; use an IP address with a port, or "off", for example: address = "127.0.0.1:9143")"},
+    {"workers", R"([process]
+workers = 2000
+)", "CLP",
+     R"(g.toml:2:11: process.workers: 2000 is not allowed; use an integer from 0 to 1024, for example: workers = 4)"},
+    {"user_invalid", R"([process]
+user = 'mail user'
+)", "CLP",
+     R"(g.toml:2:8: process.user: "mail user" is not allowed; use a user of this machine, for example: user = "gatepost")"},
+    {"long_value_is_cut", R"([log]
+level = 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'
+)", "CLP",
+     R"(g.toml:2:9: log.level: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"... is not allowed; use "debug", "info", "warning" or "error", for example: level = "info")"},
+};
+// clang-format on
+
+class Wrongs : public testing::TestWithParam<Wrong> {};
+
+TEST_P(Wrongs, GiveOneExactLine) {
+  const auto config = Parse(Whole(GetParam()), "g.toml");
+  ASSERT_FALSE(config);
+  ASSERT_EQ(config.error().size(), 1U) << config.error()[1].Text();
+  EXPECT_EQ(config.error()[0].Text(), GetParam().expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(Diagnostics, Wrongs, testing::ValuesIn(kWrong),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+TEST(Diagnostics, TheRestOfTheWrongFilesIsRight) {
+  EXPECT_TRUE(Parse(Whole({"", "", "CLP", ""}), "g.toml"));
+}
+
+TEST(Diagnostics, AllErrorsOfAFileComeInOnePassInItsOrder) {
+  const auto config = Parse(R"(hostnam = "x"
+[[certificate]]
+chain = 5
+[[listener]]
+protocol = "imap"
+addresses = ["127.0.0.1", "[::1]:143", 7]
+tls = "implicit"
+cleartext_login = "allow"
+pool = "stors"
+[[listener]]
+protocol = "SMTP"
+addresses = ["[::1]:25"]
+pool = "stores"
+[pool.stores]
+members = ["a:0"]
+login_timeout = 30
+login = "none"
+[limits]
+max_line_bytes = 1
+[log]
+levle = "info"
+)",
+                            "g.toml");
+  ASSERT_FALSE(config);
+  std::vector<std::string> found;
+  for (const Diagnostic& diagnostic : config.error()) {
+    found.push_back(std::to_string(diagnostic.place.line) + " " + diagnostic.key);
+  }
+  // Listener 1's name and the address 127.0.0.1 are not judged: their own parts are wrong.
+  EXPECT_EQ(found,
+            (std::vector<std::string>{"1 hostnam", "2 certificate[1].key", "3 certificate[1].chain",
+                                      "6 listener[1].addresses[1]", "6 listener[1].addresses[3]",
+                                      "8 listener[1].cleartext_login", "9 listener[1].pool",
+                                      "11 listener[2].protocol", "15 pool.stores.members[1]",
+                                      "16 pool.stores.login_timeout", "17 pool.stores.login",
+                                      "19 limits.max_line_bytes", "21 log.levle"}));
+}
+
+TEST(Diagnostics, PlaceIsLeftOutWhereThereIsNone) {
+  EXPECT_EQ((Diagnostic{"f", {}, "", "m"}).Text(), "f: m");
+  EXPECT_EQ((Diagnostic{"f", {3, 4}, "k", "m"}).Text(), "f:3:4: k: m");
+}
+
+TEST(Quote, LetsNothingThroughThatMovesATerminal) {
+  EXPECT_EQ(Quote("plain"), "\"plain\"");
+  EXPECT_EQ(Quote("a\"b\\c"), "\"a\\\"b\\\\c\"");
+  EXPECT_EQ(Quote("\x1b[2J\r\n\x7f\xc3\xa4"), "\"\\x1b[2J\\x0d\\x0a\\x7f\\xc3\\xa4\"");
+}
+
+TEST(Nearest, IsWhatWasMeantOrNothing) {
+  constexpr std::string_view kWords[] = {"starttls", "implicit", "none", "warning"};
+  EXPECT_EQ(Nearest("start-tls", kWords), "starttls");
+  EXPECT_EQ(Nearest("STARTTLS", kWords), "starttls");
+  EXPECT_EQ(Nearest("implcit", kWords), "implicit");
+  EXPECT_EQ(Nearest("noen", kWords), "none");     // a swap is one mistake
+  EXPECT_EQ(Nearest("warn", kWords), "warning");  // a beginning
+  EXPECT_EQ(Nearest("wa", kWords), "");
+  EXPECT_EQ(Nearest("ssl", kWords), "");
+  EXPECT_EQ(Nearest("", kWords), "");
+  constexpr std::string_view kLetter[] = {"a"};
+  EXPECT_EQ(Nearest("b", kLetter), "");
+}
+
+TEST(Findings, KnowWhichKeysAreSound) {
+  Findings findings("f");
+  findings.Saw("pool.a", {2, 1});
+  findings.Add({2, 5}, "pool.a.members[1]", "wrong");
+  EXPECT_FALSE(findings.Sound("pool.a.members"));
+  EXPECT_FALSE(findings.Sound("pool.a"));
+  EXPECT_TRUE(findings.Sound("pool.a.tls"));
+  EXPECT_TRUE(findings.Sound("pool.a.mem"));
+  EXPECT_EQ(findings.PlaceOf("pool.a.members[1]").line, 2U);
+  EXPECT_EQ(findings.PlaceOf("log.level").line, 0U);
+}
+
+}  // namespace
+}  // namespace gatepost::config

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/values.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace gatepost::config {
+namespace {
+
+TEST(Duration, ReadsEachUnit) {
+  EXPECT_EQ(ParseDuration("500ms"), milliseconds(500));
+  EXPECT_EQ(ParseDuration("30s"), milliseconds(30'000));
+  EXPECT_EQ(ParseDuration("5m"), milliseconds(300'000));
+  EXPECT_EQ(ParseDuration("1h"), milliseconds(3'600'000));
+  EXPECT_EQ(ParseDuration("0s"), milliseconds(0));
+  EXPECT_EQ(ParseDuration("4294967295h"), milliseconds(4294967295 * 3'600'000));
+}
+
+TEST(Duration, RefusesWhatIsNotANumberAndAUnit) {
+  for (const char* text : {"", "s", "5", "5 s", " 5s", "5s ", "-5s", "+5s", "1.5s", "5sec", "5S",
+                           "4294967296s", "1m30s", "0x5s"}) {
+    EXPECT_FALSE(ParseDuration(text)) << text;
+  }
+}
+
+TEST(Duration, IsWrittenWithTheLargestUnitThatLosesNothing) {
+  for (const char* text : {"0s", "1ms", "1500ms", "30s", "90s", "31m", "2m", "1h", "24h"}) {
+    EXPECT_EQ(FormatDuration(*ParseDuration(text)), text);
+  }
+  EXPECT_EQ(FormatDuration(milliseconds(120'000)), "2m");
+}
+
+TEST(SocketAddress, ReadsLiteralsOnly) {
+  EXPECT_EQ(ParseSocketAddress("0.0.0.0:143"), (SocketAddress{"0.0.0.0", 143}));
+  EXPECT_EQ(ParseSocketAddress("[::]:0"), (SocketAddress{"::", 0}));
+  EXPECT_EQ(ParseSocketAddress("[2001:DB8:0::1]:65535"), (SocketAddress{"2001:db8::1", 65535}));
+  for (const std::string text :
+       {"", ":143", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:1x",
+        "127.1:25", "::1:25", "[127.0.0.1]:25", "[::1]25", "[::1:25", "localhost:25", "*:25"}) {
+    EXPECT_FALSE(ParseSocketAddress(text)) << text;
+  }
+  EXPECT_FALSE(ParseSocketAddress(std::string("127.0.0.1\0x:25", 14)));
+}
+
+TEST(SocketAddress, TextIsTheReverse) {
+  for (const char* text : {"127.0.0.1:143", "[::1]:143", "[2001:db8::1]:0"}) {
+    EXPECT_EQ(Text(*ParseSocketAddress(text)), text);
+  }
+}
+
+TEST(Member, IsANameOrALiteral) {
+  EXPECT_EQ(ParseMember("store1.internal:143"), (Member{"store1.internal", 143}));
+  EXPECT_EQ(ParseMember("mail_store:143"), (Member{"mail_store", 143}));
+  EXPECT_EQ(ParseMember("127.0.0.1:143"), (Member{"127.0.0.1", 143}));
+  EXPECT_EQ(ParseMember("[::1]:143"), (Member{"::1", 143}));
+  for (const char* text : {"store", "store:0", "store:", ":143", "::1:143", "127.0.0.256:143",
+                           "[store]:143", "a b:143", "imap://store:143"}) {
+    EXPECT_FALSE(ParseMember(text)) << text;
+  }
+}
+
+TEST(HostName, FollowsRfc1123) {
+  EXPECT_TRUE(IsHostName("localhost"));
+  EXPECT_TRUE(IsHostName("3com.example"));
+  EXPECT_TRUE(IsHostName(std::string(63, 'a') + ".b"));
+  for (const std::string& text :
+       {std::string(), std::string("."), std::string("a."), std::string(".a"), std::string("a..b"),
+        std::string("-a"), std::string("a-.b"), std::string("a b"), std::string("10.0.0.1"),
+        std::string(64, 'a'), std::string("m\xc3\xa4il"), std::string("a\r\n")}) {
+    EXPECT_FALSE(IsHostName(text)) << text;
+  }
+  std::string longest;
+  while (longest.size() < 252) longest += "a.";
+  EXPECT_TRUE(IsHostName(longest + "a"));    // 253
+  EXPECT_FALSE(IsHostName(longest + "aa"));  // 254
+}
+
+TEST(Label, IsSafeInLogsAndMetrics) {
+  EXPECT_TRUE(IsLabel("imap-143"));
+  EXPECT_TRUE(IsLabel(std::string(64, 'a')));
+  for (const std::string& text : {std::string(), std::string("a.b"), std::string("a\"b"),
+                                  std::string("a b"), std::string(65, 'a')}) {
+    EXPECT_FALSE(IsLabel(text)) << text;
+  }
+}
+
+}  // namespace
+}  // namespace gatepost::config
