@@ -203,6 +203,11 @@ void Relay::OnClientEvent(Stream::Event event) {
 void Relay::EndClientDirection() {
   if (waiting_ || backend_ == nullptr) return;
   held_client_.Clear();  // an incomplete command
+  if (backend_->channel() == nullptr) TellBackend();
+}
+
+void Relay::TellBackend() {
+  backend_told_ = true;
   backend_->ShutdownWrite();
 }
 

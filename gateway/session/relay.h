@@ -43,6 +43,10 @@ class Relay {
 
   // HalfClosed tells that the client has ended its direction and the backend still speaks.
   [[nodiscard]] bool half_closed() const { return client_ended_; }
+  // A backend behind TLS is told only when it has been silent for a while (TellBackend):
+  // Dovecot 2.3 drops its answers when it sees the client's close_notify.
+  [[nodiscard]] bool backend_told() const { return backend_told_; }
+  void TellBackend();
 
   // LineBoundary tells whether the last bytes that went to the client ended a line and nothing is
   // unsent: a response of ours would be read as one. For the opaque relay.
@@ -64,8 +68,9 @@ class Relay {
   State state_ = State::kRunning;
   CloseReason reason_ = CloseReason::kNone;
   char last_two_[2] = {'\r', '\n'};
-  bool waiting_ = false;       // for the backend's replies: the client is not read
-  bool client_ended_ = false;  // and the backend was told, or will be once held bytes have gone
+  bool waiting_ = false;  // for the backend's replies: the client is not read
+  bool client_ended_ = false;
+  bool backend_told_ = false;
 };
 
 }  // namespace gatepost::session

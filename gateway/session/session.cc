@@ -24,6 +24,7 @@ constexpr size_t kMaxPipelinedBytes =
     64 * 1024;  // read ahead of a login; the rest stays in the socket
 constexpr uint64_t kMaxPenaltyMs = 15'000;
 constexpr uint64_t kHalfClosedMs = 60'000;  // for a backend to finish once the client has ended
+constexpr uint64_t kTellBackendMs = 2'000;  // of silence before a TLS backend learns that
 constexpr uint64_t kFlushMs = 10'000;       // for a client to take its last bytes
 constexpr uint64_t kLingerMs = 2'000;       // for its FIN, so that our last reply is not reset away
 constexpr size_t kMaxLoggedUserBytes = 255;
@@ -388,6 +389,7 @@ Session::Wait Session::DoAuthenticating() {
 Session::Wait Session::BeginBackend() {
   auth::Verdict verdict = std::move(*login_->verdict);
   login_->verdict.reset();
+  login_->backend_decides = verdict.backend_decides;
   pool_ = verdict.pool.empty()
               ? listener_.pool
               : worker_.runtime().directory->Find(verdict.pool, listener_.protocol);
@@ -488,7 +490,11 @@ Session::Wait Session::DoBackendLogin() {
                    return BeginRelay(logged_in.reply);
                  },
                  [&](protocols::Refused& refused) {
-                   return Fail(refused.reason, "the backend said: " + refused.text);
+                   // Where another authority has accepted the client, its password is not what is
+                   // wrong, and it must not be told so.
+                   return Fail(login_->backend_decides ? refused.reason
+                                                       : LoginFailure::kBackendMisconfigured,
+                               "the backend said: " + refused.text);
                  },
                  [&](protocols::Failed& failed) {
                    using protocols::BackendFailure;
@@ -632,6 +638,11 @@ Session::Wait Session::DoRelaying() {
     }
   }
   if (expired_ && Now() - last_activity_ms_ >= RelayTimeout()) {
+    if (relay_->half_closed() && !relay_->backend_told()) {
+      relay_->TellBackend();
+      last_activity_ms_ = Now();
+      return Enter(Phase::kRelaying);
+    }
     SayInRelay(Notice::kIdleTimeout);
     return Close(CloseReason::kIdleTimeout);
   }
@@ -707,7 +718,8 @@ uint64_t Session::PreloginLeft() const {
 
 uint64_t Session::RelayTimeout() const {
   const auto idle = static_cast<uint64_t>(listener_.idle_timeout.count());
-  return relay_->half_closed() ? std::min(idle, kHalfClosedMs) : idle;
+  if (!relay_->half_closed()) return idle;
+  return std::min(idle, relay_->backend_told() ? kHalfClosedMs : kTellBackendMs);
 }
 
 void Session::FlushToClient() {
