@@ -20,7 +20,7 @@ namespace gatepost::fuzzing {
 
 inline void Require(bool holds, const char* what, std::string_view bytes = {}) {
   if (holds) return;
-  std::fprintf(stderr, "broken: %s\n%.*s\n", what, static_cast<int>(bytes.size()), bytes.data());
+  std::fprintf(stderr, "broken: %s\n%s\n", what, std::string(bytes).c_str());
   std::abort();
 }
 
