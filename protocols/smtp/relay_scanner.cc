@@ -102,6 +102,9 @@ Step RelayScanner::DoCommand(std::string_view input, Buffer& to_client, Buffer& 
   const Command command = ParseCommand(line->text);
   switch (command.verb) {
     case Verb::kData:
+      if (chunk_after_cr_) {  // RFC 3030 §2 forbids it; a lenient backend would join the two
+        return RefuseCommand("503 5.5.1 DATA behind BDAT\r\n", line_bytes, to_client);
+      }
       questions_.Push(Question::kData);
       mode_ = Mode::kDataAsked;
       return Forward(line_bytes);
@@ -433,12 +436,10 @@ void RelayScanner::OnReply(unsigned code) {
       EndTransaction();
       break;
     case Question::kChunk:
-      if (!positive) EndTransaction();  // RFC 3030 §2: what was sent so far is discarded
-      break;
+    case Question::kOther:
+      break;  // refused or not, the transaction lasts until the last chunk or RSET
     case Question::kQuit:
       mode_ = Mode::kCommand;  // not 221: refused
-      break;
-    case Question::kOther:
       break;
   }
 }
@@ -543,7 +544,8 @@ bool RelayScanner::Questions::Unsettled() const {
   for (size_t i = 0; i < size_; ++i) {
     const Question question = ring_[(first_ + i) % kRoom];
     if (question == Question::kHello || question == Question::kReset ||
-        question == Question::kMail || question == Question::kBinaryMail) {
+        question == Question::kMail || question == Question::kBinaryMail ||
+        question == Question::kEndOfData || question == Question::kLastChunk) {
       return true;
     }
   }

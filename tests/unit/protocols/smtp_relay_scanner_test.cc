@@ -310,6 +310,19 @@ TEST(SmtpRelayScanner, ClosesOnABdatWithoutASize) {
   }
 }
 
+// Found by the fuzzer: a CR at the end of a refused chunk was forgotten if the refusal came early.
+TEST(SmtpRelayScanner, RemembersTheCrOfAChunkWhateverTheBackendSaysToIt) {
+  const Relayed relayed = Relay({}, "BDAT 3\r\nab\rBDAT 2 LAST\r\n\naNOOP\r\n");
+  EXPECT_EQ(relayed.to_client, "503 5.5.1 no recipients\r\n503 5.5.1 no recipients\r\n250 ok\r\n");
+}
+
+TEST(SmtpRelayScanner, JoinsNoChunkThatEndsInCrWithMailData) {
+  const Relayed relayed = Relay(
+      {}, std::string(kTransaction) + "BDAT 3\r\nab\rDATA\r\nRSET\r\n" + Message("fine\r\n.\r\n"));
+  EXPECT_EQ(relayed.messages, std::vector<std::string>{"fine\r\n.\r\n"});
+  EXPECT_NE(relayed.to_client.find("503 5.5.1 DATA behind BDAT\r\n250 ok\r\n"), std::string::npos);
+}
+
 TEST(SmtpRelayScanner, WritesBdatInItsPlainestForm) {
   EXPECT_EQ(Relay({}, "bdat  0010 last \r\n0123456789").to_backend, "BDAT 10 LAST\r\n0123456789");
 }
