@@ -17,6 +17,7 @@ import pwd
 import secrets
 import signal
 import socket
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -89,6 +90,10 @@ class Server:
     def pid(self):
         return self._process.pid if self._process else None
 
+    @property
+    def running(self):
+        return self._process is not None and not self._has_ended()
+
     def start(self):
         assert self._process is None, f"{self.name} runs already"
         # A session of its own: Ctrl-C in the terminal reaches us alone, and a signal to the group
@@ -128,12 +133,15 @@ class Server:
         except FileNotFoundError:
             return "(no log)"
 
+    def _has_ended(self):
+        # Without reaping it: stop() needs the process group's number to stay ours.
+        return bool(os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT))
+
     def _wait_until_ready(self):
         deadline = time.monotonic() + START_SECONDS
         for port in self.ports + self.tls_ports:
             while not _answers(port, greets=port in self.ports):
-                # Without reaping it: stop() needs the process group's number to stay ours.
-                if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if self._has_ended():
                     raise BackendError(f"{self.name} ended at once:\n{self.log_tail()}")
                 if time.monotonic() > deadline:
                     raise BackendError(f"{self.name} does not listen on {port} after "
@@ -185,6 +193,10 @@ class Backends:
         self.directory.mkdir(parents=True, exist_ok=True)
         # The servers' own users must get through; mkdtemp makes 0700.
         self.directory.chmod(0o755)
+        for parent in self.directory.parents:
+            if not parent.stat().st_mode & stat.S_IXOTH:
+                raise BackendError(f"{parent} must let the users mail, dovecot and postfix through "
+                                   "(mode 0755)")
         if self.authority is None:
             self.authority = CertificateAuthority(self.directory / "tls")
         self.ca_file = self.authority.ca_file
