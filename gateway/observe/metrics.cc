@@ -160,7 +160,7 @@ const Description& Describe(Metric metric) {
   return kTable[static_cast<size_t>(metric)];
 }
 
-size_t LabelCount(const Description& description) {
+[[maybe_unused]] size_t LabelCount(const Description& description) {
   return static_cast<size_t>(std::count_if(description.labels.begin(), description.labels.end(),
                                            [](std::string_view label) { return !label.empty(); }));
 }
