@@ -7,8 +7,10 @@
 
 #include <toml++/toml.h>
 
+#include <filesystem>
 #include <functional>
-#include <limits>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,6 +26,11 @@ struct Wrong {
   std::string_view rest;
   std::string_view expected;
 };
+
+// GoogleTest would print the bytes, pointers among them, into the test's name.
+void PrintTo(const Wrong& wrong, std::ostream* out) {
+  *out << wrong.name;
+}
 
 std::string Whole(const Wrong& wrong) {
   std::string text(wrong.text);
