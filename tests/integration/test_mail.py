@@ -52,7 +52,7 @@ class TwoClients(MailTestCase):
         message = Message()
         phone.append("INBOX", None, None, message.data)
         laptop.noop()
-        self.assertEqual(laptop.fetch("1", "(FLAGS)")[1], [rb"1 (FLAGS (\Recent))"])
+        self.assertNotIn(rb"\Flagged", laptop.fetch("1", "(FLAGS)")[1][0])
         phone.noop()
         phone.store("1", "+FLAGS", r"(\Flagged)")
         laptop.noop()
@@ -207,7 +207,19 @@ class Pipelining(MailTestCase):
 
 
 class HalfClose(MailTestCase):
-    """A client may end its side and read on: every answer still comes."""
+    """A client may end its side and read on: every answer still comes.
+
+    The backends speak cleartext here: behind TLS, Dovecot 2.3 itself forgets its answers when its
+    client half-closes, with or without a gateway in between.
+    """
+
+    @classmethod
+    def setUpClass(cls):
+        cls.share(port_table(), {
+            "stores-imap": {"members": [address(backends.imap_port)], "tls": "none"},
+            "stores-pop3": {"members": [address(backends.pop3_port)], "tls": "none"},
+            "outgoing": {"members": [address(backends.smtp_port)], "tls": "none"}})
+        cls.gate.wait_capabilities()
 
     def test_behind_quit(self):
         for name, commands, answers in (
@@ -219,9 +231,9 @@ class HalfClose(MailTestCase):
                 with self.subTest(name, tls=tls), self.login(name, tls=tls) as wire:
                     wire.send(commands)
                     wire.half_close()
-                    answer = wire.rest().decode()
-                    for expected in answers:
-                        self.assertIn(expected, answer)
+                    lines = wire.rest().decode().splitlines()
+                    got = [line for line in lines if line.startswith(tuple(answers))]
+                    self.assertEqual(len(got), len(answers), lines)
 
     def test_before_login(self):
         with self.gate.connect("993", tls=True) as wire:
@@ -243,17 +255,21 @@ class HalfClose(MailTestCase):
             self.assertEqual(wire.line(), "f FETCH 1 BODY[]")
             self.assertEqual(wire.rest(), b"")
             wire.send(b"x" * 5_000_000 + b"\r\nf OK done\r\n")
-        with RecordingImap(after_login=talk) as backend:
-            gate = self.start({"imaps": {"protocol": "imap", "tls": "implicit"},
-                               "imap": {"protocol": "imap", "tls": "starttls",
-                                        "cleartext_login": "allow"}},
-                              {"p": {"members": [backend.member], "tls": "none"}})
-            for name, tls in (("imaps", None), ("imap", False)):
-                with self.subTest(name), clients.logged_in(gate, name, "u", "p", tls=tls) as wire:
+        tls = {"tls": "starttls", "ca_file": certificates().ca, "server_name": "localhost"}
+        with RecordingImap(after_login=talk) as cleartext, \
+                RecordingImap(after_login=talk, tls=certificates().server_context()) as encrypted:
+            gate = self.start(
+                {f"{tls}-{pool}": {"protocol": "imap", "tls": tls, "pool": pool,
+                                   **({"cleartext_login": "allow"} if tls == "starttls" else {})}
+                 for tls in ("implicit", "starttls") for pool in ("cleartext", "encrypted")},
+                {"cleartext": {"members": [cleartext.member], "tls": "none"},
+                 "encrypted": {"members": [encrypted.member], **tls}})
+            for name, keys in gate.listeners.items():
+                with self.subTest(name), clients.logged_in(
+                        gate, name, "u", "p", tls=None if keys["tls"] == "implicit" else False) as wire:
                     wire.send("f FETCH 1 BODY[]\r\n")
                     wire.half_close()
-                    answer = wire.rest()
-                    self.assertEqual(len(answer), 5_000_000 + len("\r\nf OK done\r\n"))
+                    self.assertEqual(len(wire.rest()), 5_000_000 + len("\r\nf OK done\r\n"))
             gate.settled()
 
 
