@@ -39,6 +39,7 @@ void Stream::Abandon() {
 
 void Stream::StartTls(std::shared_ptr<const tls::ServerContext> context) {
   channel_ = std::make_unique<tls::Channel>(io_.transport, std::move(context));
+  awaiting_hello_ = true;
 }
 
 void Stream::StartTls(std::shared_ptr<const tls::ClientContext> context, std::string server_name) {
@@ -65,6 +66,12 @@ void Stream::ResumeReading() {
         }
         // An empty buffer ends this stream's turn (UV_ENOBUFS); epoll reports it again.
         if (self.budget_used_ >= kReadBudgetBytes) return;
+        // Answering a ClientHello costs a signature: one an iteration, so that a storm of
+        // handshakes does not hold up the sessions that are established.
+        if (self.awaiting_hello_) {
+          if (self.io_.hello_iteration == self.io_.iteration) return;
+          self.io_.hello_iteration = self.io_.iteration;
+        }
         *buffer = uv_buf_init(reinterpret_cast<char*>(self.io_.received.data()),
                               static_cast<unsigned>(self.io_.received.size()));
       },
@@ -97,6 +104,7 @@ void Stream::OnRead(ssize_t count) {
   }
   if (count < 0) return Fail(uv_strerror(static_cast<int>(count)));
   const Bytes received(io_.received.data(), static_cast<size_t>(count));
+  awaiting_hello_ = false;
   received_bytes_ += received.size();
   budget_used_ += static_cast<uint32_t>(received.size());
   if (channel_) return OnCiphertext(received);

@@ -42,7 +42,8 @@ struct StreamIo {
         plaintext(kReceiveBytes + tls::Channel::kPlaintextMargin) {}
 
   uv_loop_t* loop;
-  uint32_t iteration = 0;  // of the loop; counts for fairness
+  uint32_t iteration = 0;                 // of the loop; counts for fairness
+  uint32_t hello_iteration = UINT32_MAX;  // in which a ClientHello was answered last
   std::vector<uint8_t> received;
   std::vector<uint8_t> plaintext;
   tls::Transport transport;
@@ -135,6 +136,7 @@ class Stream {
   uint32_t budget_iteration_ = 0;
   uint32_t budget_used_ = 0;
   bool reading_ = false;
+  bool awaiting_hello_ = false;  // the first bytes of a TLS client
   bool ended_ = false;
   bool failed_ = false;
   bool above_high_water_ = false;
