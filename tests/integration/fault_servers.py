@@ -6,6 +6,7 @@
 import base64
 import re
 import socket
+import struct
 import threading
 
 from wire import Closed, Wire
@@ -63,13 +64,18 @@ class Server:
         finally:
             wire.close()
 
-    def drop_connections(self):
-        """Ends every connection; the listener stays."""
+    def drop_connections(self, reset=False):
+        """Ends every connection, with FIN or RST; the listener stays."""
         with self._lock:
             wires, self.wires = self.wires, []
         for wire in wires:
             try:
-                wire.sock.shutdown(socket.SHUT_RDWR)
+                if reset:  # the thread that serves it wakes up and closes it
+                    wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                         struct.pack("ii", 1, 0))
+                    wire.sock.shutdown(socket.SHUT_RD)
+                else:
+                    wire.sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
 
@@ -213,6 +219,8 @@ class RecordingPop3(Recording):
             if verb == "CAPA":
                 stls = ["STLS"] if self.tls and not encrypted else []
                 wire.send("\r\n".join(["+OK", *self.capabilities, *stls, ".\r\n"]))
+            elif verb == "STLS" and not self.tls:
+                wire.send("-ERR no TLS here\r\n")
             elif verb == "STLS":
                 wire.send("+OK begin\r\n")
                 wire.start_tls(self.tls, server_side=True)

@@ -257,7 +257,7 @@ class SlowBackends(FaultTestCase):
 
     def test_untagged_lines_before_the_login_answer(self):
         lines = ["* CAPABILITY IMAP4rev1 IDLE", "* OK [ALERT] quota is nearly reached",
-                 "* BAD nothing in particular", "* 3 EXISTS"]
+                 "* NO the disk is 98% full", "* 3 EXISTS"]
         with RecordingImap(untagged_before_login=lines) as backend:
             gate = self.start_imap([backend.member])
             self.assert_answer(self.attempt(gate, "imaps"), LOGIN_OK, "imap")
@@ -331,9 +331,13 @@ class SeveralMembers(FaultTestCase):
                                          for p, b in backends.items()})
             gate.wait_capabilities()
             for protocol, backend in backends.items():
-                with self.subTest(protocol), clients.logged_in(gate, protocol, "u", "p") as wire:
-                    backend.drop_connections()
-                    self.assertTrue(wire.rest().decode().startswith(farewell[protocol]))
+                for reset in (False, True):
+                    with self.subTest(protocol, reset=reset), \
+                            clients.logged_in(gate, protocol, "u", "p") as wire:
+                        backend.drop_connections(reset)
+                        rest = wire.rest().decode()
+                        if reset or protocol == "smtp":  # a FIN can be the end of a conversation
+                            self.assertTrue(rest.startswith(farewell[protocol]), rest)
             gate.settled()
 
 
@@ -366,7 +370,10 @@ class VanishingClients(FaultTestCase):
             gate.settled()
 
     def test_while_the_backend_is_silent(self):
-        with Server(hold) as backend:
+        def silent_later(wire):
+            if backend.connections > 1:  # the first one asks for capabilities
+                wire.rest()
+        with Server(silent_later) as backend:
             gate = self.start_imap([backend.member], {"login_timeout": "5m"})
             wire = gate.connect("imaps", tls=True)
             clients.greeting(wire)
@@ -548,14 +555,16 @@ class Crowds(FaultTestCase):
             gate = self.start_imap([backend.member], max_descriptors=200, limits={
                 "max_connections": 1, "max_connections_per_address": 10_000})
             # The limit of connections keeps descriptors free by itself: take them from outside.
-            for fd_limit in (len(gate.fds()) + 1,):
-                self.set_descriptor_limit(gate, fd_limit)
+            # Below what is open, so that not even a descriptor held in reserve helps.
+            self.set_descriptor_limit(gate, 3)
             crowd = [gate.connect("imap") for _ in range(30)]
             try:
+                gate.wait_log(event="accept_failed")
                 cpu = self.cpu_ticks(gate)
-                poll_until(lambda: "accept_failed" in gate.log_text(), "a failed accept")
-                self.assertIsNone(gate.process.poll())
-                self.assertLess(self.cpu_ticks(gate) - cpu, 500)  # five seconds of CPU
+                looks = []
+                poll_until(lambda: looks.append(gate.process.poll()) or len(looks) == 100, "looks")
+                self.assertEqual(set(looks), {None})
+                self.assertLess(self.cpu_ticks(gate) - cpu, 50)  # half of the least time it took
             finally:
                 for wire in crowd:
                     wire.close()
@@ -682,8 +691,7 @@ class Drain(FaultTestCase):
                 gate.process.send_signal(second)
                 gate.process.wait(60)
                 self.assertEqual(wire.rest(), b"")
-                # It says that it did not wait: by status 1, or by 0 as after any stop.
-                self.assertIn(gate.process.returncode, (0, 1))
+                self.assertEqual(gate.process.returncode, 128 + second)
                 gate.kill()
 
     def test_without_sessions_it_ends_at_once(self):
