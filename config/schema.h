@@ -79,6 +79,8 @@ struct Pool {
   std::optional<std::filesystem::path> ca_file;  // default: the system's certificates
   std::optional<std::string> server_name;        // default: the member's host
   BackendLogin login = BackendLogin::kSame;
+  bool connect_early = false;      // while the client authenticates; pools of one member only
+  uint32_t ready_connections = 0;  // kept open, ready for a login; of each member and worker
   milliseconds connect_timeout{5'000};
   milliseconds login_timeout{30'000};  // greeting, TLS and login together
   Place place;

@@ -88,6 +88,12 @@ Table<Pool> PoolTable() {
           ChoiceField("login", &Pool::login, "\"none\"",
                       "Log in with the client's own credentials, or not at all (SMTP, when the "
                       "authority has checked the password)."),
+          BooleanField("connect_early", &Pool::connect_early, "true",
+                       "Connect to the backend while the client still authenticates; for a pool of "
+                       "one member and authority \"backend\", at most 64 at a time a worker."),
+          IntegerField("ready_connections", &Pool::ready_connections, 0, 1000, "4",
+                       "Connections of each worker to each member that are kept ready for a login: "
+                       "a login is then one round trip."),
           DurationField("connect_timeout", &Pool::connect_timeout, kShort, minutes(5), "\"5s\"",
                         "Longest wait for a TCP connection to one member."),
           DurationField("login_timeout", &Pool::login_timeout, kShort, minutes(10), "\"30s\"",

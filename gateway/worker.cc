@@ -16,6 +16,7 @@ namespace {
 
 constexpr uint64_t kTickMs = 1000;
 constexpr uint64_t kAcceptErrorLogMs = 10'000;
+constexpr uint32_t kMaxEarlyOpenings = 64;
 
 }  // namespace
 
@@ -60,6 +61,7 @@ Worker::~Worker() {
   prober_.reset();
   listeners_.clear();
   slots_.clear();
+  ready_store_.reset();
   retired_sessions_.clear();
   buried_streams_.clear();
   authenticator_.reset();
@@ -112,6 +114,7 @@ void Worker::Run() {
       log().Write(observe::Level::kError, "listen_failed", {{"error", uv_strerror(status)}});
     }
   }
+  ready_store_ = std::make_unique<backends::ReadyStore>(*this);
   if (index_ == 0) prober_ = std::make_unique<backends::Prober>(*this);
   next_tick_ns_ = uv_hrtime() + kTickMs * 1'000'000;
   uv_timer_start(
@@ -227,6 +230,12 @@ void Worker::Retire(auth::SessionId id, const net::Address& client,
   --session_count_;
   shard_.Change(listener.active, -1);
   runtime_.limits->Release(client);
+}
+
+bool Worker::BeginEarly() {
+  if (draining_ || early_openings_ >= kMaxEarlyOpenings) return false;
+  ++early_openings_;
+  return true;
 }
 
 void Worker::Bury(std::unique_ptr<net::Stream> stream) {

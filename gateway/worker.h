@@ -19,6 +19,7 @@
 
 #include "gateway/auth/authenticator.h"
 #include "gateway/backends/prober.h"
+#include "gateway/backends/ready_store.h"
 #include "gateway/net/deadlines.h"
 #include "gateway/net/listener.h"
 #include "gateway/net/resolver.h"
@@ -61,9 +62,15 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   [[nodiscard]] net::Deadlines& deadlines() { return *deadlines_; }
   [[nodiscard]] net::Resolver& resolver() { return *resolver_; }
   [[nodiscard]] auth::Authenticator& authenticator() { return *authenticator_; }
+  [[nodiscard]] backends::ReadyStore& ready_store() { return *ready_store_; }
   [[nodiscard]] observe::Shard& shard() { return shard_; }
   [[nodiscard]] observe::Log& log() { return *runtime_.log; }
   [[nodiscard]] std::string IdText(auth::SessionId id) const;
+
+  // BeginEarly admits one more backend connection for a client that has not logged in yet, if there
+  // are not too many; each needs an EndEarly.
+  [[nodiscard]] bool BeginEarly();
+  void EndEarly() { --early_openings_; }
 
   // Retire frees the session at the end of this loop iteration.
   void Retire(auth::SessionId id, const net::Address& client, const ListenerRuntime& listener);
@@ -102,6 +109,8 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   std::unique_ptr<auth::Authenticator> authenticator_;
   std::vector<std::unique_ptr<net::Listener>> listeners_;
   std::unique_ptr<backends::Prober> prober_;
+  std::unique_ptr<backends::ReadyStore> ready_store_;
+  uint32_t early_openings_ = 0;
   net::HandlePtr<uv_check_t> end_of_iteration_;
   net::HandlePtr<uv_async_t> wake_;
   net::HandlePtr<uv_timer_t> tick_;

@@ -58,12 +58,12 @@ struct ServerFacts {
 
 // Why an engine wants the connection closed. The engine has already appended its farewell.
 enum class QuitReason : uint8_t {
-  kLoggedOut,         // LOGOUT, QUIT
-  kTooManyErrors,     // bad commands
-  kLineTooLong,       // a line or literal that can't be resynchronised
-  kCommandInjection,  // bytes behind STARTTLS/STLS
+  kLoggedOut,          // LOGOUT, QUIT
+  kTooManyErrors,      // bad commands
+  kLineTooLong,        // a line or literal that can't be resynchronised
+  kCommandInjection,   // bytes behind STARTTLS/STLS
   kProtocolViolation,  // of either peer, after login
-  kHttp,              // another protocol on a mail port
+  kHttp,               // another protocol on a mail port
   kTls,
   kSsh,
   kCount
@@ -174,9 +174,12 @@ enum class BackendTls : uint8_t { kNone, kStartTls, kImplicit };
 struct ClientFacts {
   std::string hostname;                // our EHLO name
   BackendTls tls = BackendTls::kNone;  // kStartTls: the engine asks for it before anything else
-  // Borrowed for the engine's life. Null: learn the capabilities, then log out (a probe).
+  // Borrowed for the engine's life. Null: stop with Ready when only the login is missing.
   const sasl::Credentials* credentials = nullptr;
   bool authenticate = true;  // false: SMTP to a backend that wants no AUTH
+  // What the backend is known to offer in the state of the login; null: ask it. Saves a round trip
+  // where the protocol lets us go without the answer (POP3; IMAP when the greeting has no list).
+  std::shared_ptr<const Capabilities> known_capabilities = nullptr;
   size_t max_line_bytes = 8192;
 };
 
@@ -192,7 +195,8 @@ enum class BackendFailure : uint8_t {
   kCount
 };
 
-struct LoggedIn {  // also the end of a probe; what `input` still holds belongs to the client
+struct Ready {};   // capabilities() are known; LogIn() or LogOut() may follow, at any time
+struct LoggedIn {  // what `input` still holds belongs to the client
   LoginReply reply;
 };
 struct Refused {  // the backend said no to these credentials
@@ -203,7 +207,7 @@ struct Failed {
   BackendFailure reason;
   std::string detail;  // for the log; not trusted, may hold any bytes
 };
-using ClientAction = std::variant<NeedInput, StartTls, LoggedIn, Refused, Failed>;
+using ClientAction = std::variant<NeedInput, StartTls, Ready, LoggedIn, Refused, Failed>;
 
 class ClientEngine {
  public:
@@ -214,6 +218,13 @@ class ClientEngine {
   // again. A response is believed only if its question was asked: bytes that come before are
   // Failed.
   virtual ClientAction Next(Buffer& input, Buffer& output) = 0;
+
+  // LogIn gives the credentials, borrowed for the engine's life, after Ready or before; call Next
+  // (with what input there is) afterwards.
+  virtual void LogIn(const sasl::Credentials& credentials) = 0;
+
+  // LogOut appends the command that ends a connection which is Ready.
+  virtual void LogOut(Buffer& output) = 0;
 
   // TlsStarted tells that the handshake after StartTls succeeded; capabilities are forgotten.
   virtual void TlsStarted() = 0;

@@ -55,6 +55,11 @@ Pool::Pool(const config::Pool& settings, protocols::Protocol protocol,
   series_.timeout = result("timeout");
   series_.tls_failed = result("tls_failed");
   series_.rejected = result("banner");
+  const auto early = [&](std::string_view label) {
+    return metrics.Counter(Metric::kBackendEarlyConnections, {name, protocol_name, label});
+  };
+  series_.early_used = early("used");
+  series_.early_unused = early("unused");
   series_.connect_duration =
       metrics.Histogram(Metric::kBackendConnectDuration, {name, protocol_name});
   series_.login_duration = metrics.Histogram(Metric::kBackendLoginDuration, {name, protocol_name});

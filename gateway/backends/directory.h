@@ -21,7 +21,7 @@
 namespace gatepost::backends {
 
 struct PoolSeries {
-  observe::CounterId connected, refused, timeout, tls_failed, rejected;
+  observe::CounterId connected, refused, timeout, tls_failed, rejected, early_used, early_unused;
   observe::HistogramId connect_duration, login_duration;
   std::vector<observe::GaugeId> member_sessions;
 };

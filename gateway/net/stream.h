@@ -78,6 +78,9 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
+  // SetObserver hands the stream over to who sees its events from now on.
+  void SetObserver(Observer& observer) { observer_ = &observer; }
+
   // Abandon ends everything: no event comes any more, and the connection closes when the Stream is
   // destroyed. For an owner that can't destroy it yet, since the Stream is calling.
   void Abandon();

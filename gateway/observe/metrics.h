@@ -35,6 +35,7 @@ enum class Metric : uint8_t {
   kAuthFailures,
   kAuthDuration,
   kBackendConnections,
+  kBackendEarlyConnections,
   kBackendConnectDuration,
   kBackendLoginDuration,
   kLoginDuration,

@@ -25,10 +25,8 @@ struct Session::Login {
   std::optional<config::Member> backend;  // instead of the pool's members
   std::vector<uint32_t> order;            // of the pool's members
   size_t attempt = 0;
-  std::unique_ptr<net::Dial> dial;
-  bool dialed = false;
-  uint64_t dial_started_ns = 0;
-  uint64_t connected_ms = 0;
+  std::unique_ptr<backends::Opening> opening;
+  bool early = false;  // the opening was begun before the client's login
   protocols::LoginFailure failure = protocols::LoginFailure::kUnavailable;
   uint64_t penalty_ms = 0;
   protocols::ServerCounts counted;  // what metrics know already

@@ -43,34 +43,9 @@ std::string_view Name(LoginFailure failure) {
   return kNames[static_cast<size_t>(failure)];
 }
 
-std::string_view Name(protocols::BackendFailure failure) {
-  static constexpr std::array<std::string_view,
-                              static_cast<size_t>(protocols::BackendFailure::kCount)>
-      kNames = {"the backend refuses service",
-                "the backend is temporarily unavailable",
-                "the backend broke the protocol",
-                "the backend does not offer STARTTLS",
-                "the backend offers no mechanism that can carry this login",
-                "the backend sent bytes behind its STARTTLS reply",
-                "the credentials can't be written in this protocol"};
-  return kNames[static_cast<size_t>(failure)];
-}
-
 // An outage or a mistake of the operator, not of the client: no penalty, no word to fail2ban.
 bool IsTemporary(LoginFailure failure) {
   return failure == LoginFailure::kUnavailable || failure == LoginFailure::kBackendMisconfigured;
-}
-
-protocols::BackendTls FromConfig(config::BackendTls tls) {
-  switch (tls) {
-    case config::BackendTls::kNone:
-      return protocols::BackendTls::kNone;
-    case config::BackendTls::kStartTls:
-      return protocols::BackendTls::kStartTls;
-    case config::BackendTls::kImplicit:
-      return protocols::BackendTls::kImplicit;
-  }
-  return protocols::BackendTls::kNone;
 }
 
 std::string MemberText(const config::Member& member) {
@@ -154,9 +129,10 @@ void Session::OnDeadline() {
   Advance();
 }
 
-void Session::OnDialed(net::Dial&) {
-  login_->dialed = true;
-  Advance();
+void Session::OnOpened(backends::Opening&) {
+  if (phase_ == Phase::kConnecting) return Advance();
+  // One that was begun early: it waits, or the login will open another.
+  if (login_->opening->state() != backends::Opening::State::kReady) EndEarly(false);
 }
 
 void Session::OnVerdict(auth::Verdict verdict) {
@@ -213,8 +189,6 @@ Session::Wait Session::Step() {
       return DoPenalty();
     case Phase::kConnecting:
       return DoConnecting();
-    case Phase::kBackendTls:
-      return DoBackendTls();
     case Phase::kBackendLogin:
       return DoBackendLogin();
     case Phase::kRelaying:
@@ -256,10 +230,9 @@ void Session::ArmDeadline() {
     case Phase::kPenalty:
       delay = std::min(delay, left(login_->penalty_ms, phase_started_ms_));
       break;
-    case Phase::kBackendTls:
     case Phase::kBackendLogin:
-      delay = std::min(delay,
-                       left(milliseconds(pool_->settings().login_timeout), login_->connected_ms));
+      delay =
+          std::min(delay, left(milliseconds(pool_->settings().login_timeout), phase_started_ms_));
       break;
     case Phase::kRelaying:
       delay = left(RelayTimeout(), last_activity_ms_);
@@ -296,6 +269,7 @@ Session::Wait Session::DoClientTls() {
     worker_.shard().Add(listener_.series->starttls_ok);
     login_->server->TlsStarted();
   }
+  OpenEarly();
   return Enter(Phase::kDialogue);
 }
 
@@ -400,66 +374,51 @@ Session::Wait Session::BeginBackend() {
   login_->backend = std::move(verdict.backend);
   login_->order = pool_->Order(user_);
   login_->attempt = 0;
-  return DialNext();
+  return OpenBackend();
 }
 
-Session::Wait Session::DialNext() {
+// OpenBackend begins to connect to the member whose turn it is, unless that has begun already.
+Session::Wait Session::OpenBackend() {
   const config::Member& member = login_->backend
                                      ? *login_->backend
                                      : pool_->settings().members[login_->order[login_->attempt]];
   backend_name_ = MemberText(member);
-  login_->dialed = false;
-  login_->dial_started_ns = uv_hrtime();
-  login_->dial = std::make_unique<net::Dial>(worker_.loop(), worker_.resolver(),
-                                             worker_.deadlines(), member.host, member.port,
-                                             pool_->settings().connect_timeout, *this);
+  std::unique_ptr<backends::Opening>& opening = login_->opening;
+  if (login_->early && opening->member() == member) {
+    EndEarly(true);
+  } else {
+    EndEarly(false);
+    opening = worker_.ready_store().Take(*pool_, member, *this);
+  }
+  if (!opening) {
+    opening = std::make_unique<backends::Opening>(worker_, *pool_, member, false, *this);
+  }
   return Enter(Phase::kConnecting);
 }
 
+// Connecting, TLS, greeting and capabilities are the Opening's: backends/opening.cc.
 Session::Wait Session::DoConnecting() {
   if (client_->failed()) return Close(CloseReason::kClientGone);
-  if (!login_->dialed) return Wait::kBackend;
-  const std::unique_ptr<net::Dial> dial = std::move(login_->dial);
-  const backends::PoolSeries& series = pool_->series();
-  if (dial->result() != net::Dial::Result::kConnected) {
-    worker_.shard().Add(dial->result() == net::Dial::Result::kTimeout ? series.timeout
-                                                                      : series.refused);
-    return NextBackend(LoginFailure::kUnavailable, dial->error());
+  using State = backends::Opening::State;
+  switch (login_->opening->state()) {
+    case State::kOpening:
+      return Wait::kBackend;
+    case State::kFailed: {
+      const std::unique_ptr<backends::Opening> failed = std::move(login_->opening);
+      return NextBackend(LoginFailure::kUnavailable, failed->error());
+    }
+    case State::kMisconfigured: {
+      const std::unique_ptr<backends::Opening> failed = std::move(login_->opening);
+      return Fail(LoginFailure::kBackendMisconfigured, failed->error());
+    }
+    case State::kReady:
+      break;
   }
-  worker_.shard().Add(series.connected);
-  worker_.shard().Observe(series.connect_duration,
-                          static_cast<double>(uv_hrtime() - login_->dial_started_ns) / 1e9);
-  const config::Pool& settings = pool_->settings();
-  backend_ = std::make_unique<Stream>(worker_.io(), dial->TakeConnection(), *this);
-  login_->connected_ms = Now();
-  protocols::ClientFacts facts;
-  facts.hostname = worker_.runtime().config.hostname;
-  facts.tls = FromConfig(settings.tls);
-  facts.credentials = &*login_->credentials;
-  facts.authenticate = settings.login == config::BackendLogin::kSame;
-  login_->client = protocols::MakeClientEngine(listener_.protocol, std::move(facts));
-  login_->backend_input.Clear();
-  if (settings.tls != config::BackendTls::kImplicit) {
-    backend_->ResumeReading();
-    return Enter(Phase::kBackendLogin);
-  }
-  const config::Member& member =
-      login_->backend ? *login_->backend : settings.members[login_->order[login_->attempt]];
-  backend_->StartTls(pool_->tls(), pool_->ServerName(member));
-  backend_->ResumeReading();
-  return Enter(Phase::kBackendTls);
-}
-
-Session::Wait Session::DoBackendTls() {
-  if (client_->failed()) return Close(CloseReason::kClientGone);
-  if (backend_->failed() || expired_) {
-    worker_.shard().Add(pool_->series().tls_failed);
-    return NextBackend(
-        LoginFailure::kUnavailable,
-        expired_ ? "TLS with the backend timed out" : "TLS with the backend: " + backend_->error());
-  }
-  if (!backend_->channel()->established()) return Wait::kBackend;
-  if (pool_->settings().tls == config::BackendTls::kStartTls) login_->client->TlsStarted();
+  const std::unique_ptr<backends::Opening> opening = std::move(login_->opening);
+  backend_ = opening->TakeStream(*this);
+  login_->client = opening->TakeEngine();
+  login_->backend_input = opening->TakeInput();
+  login_->client->LogIn(*login_->credentials);
   return Enter(Phase::kBackendLogin);
 }
 
@@ -470,46 +429,40 @@ Session::Wait Session::DoBackendLogin() {
   backend_->Write(login_->output.view());
   login_->output.Clear();
   return std::visit(
-      Overloaded{[&](protocols::NeedInput&) {
-                   if (!backend_->ended() && !expired_) return Wait::kBackend;
-                   return NextBackend(LoginFailure::kUnavailable,
-                                      expired_
-                                          ? "the backend did not answer in time"
-                                          : "the backend closed the connection during the login");
-                 },
-                 [&](protocols::StartTls&) {
-                   const config::Member& member =
-                       login_->backend ? *login_->backend
-                                       : pool_->settings().members[login_->order[login_->attempt]];
-                   backend_->StartTls(pool_->tls(), pool_->ServerName(member));
-                   return Enter(Phase::kBackendTls);
-                 },
-                 [&](protocols::LoggedIn& logged_in) {
-                   worker_.shard().Observe(pool_->series().login_duration,
-                                           static_cast<double>(Now() - login_->connected_ms) / 1e3);
-                   return BeginRelay(logged_in.reply);
-                 },
-                 [&](protocols::Refused& refused) {
-                   // Where another authority has accepted the client, its password is not what is
-                   // wrong, and it must not be told so.
-                   return Fail(login_->backend_decides ? refused.reason
-                                                       : LoginFailure::kBackendMisconfigured,
-                               "the backend said: " + refused.text);
-                 },
-                 [&](protocols::Failed& failed) {
-                   using protocols::BackendFailure;
-                   const bool misconfigured = failed.reason == BackendFailure::kNoStartTls ||
-                                              failed.reason == BackendFailure::kNoMechanism ||
-                                              failed.reason == BackendFailure::kInjection;
-                   std::string detail(Name(failed.reason));
-                   if (!failed.detail.empty()) detail += ": " + failed.detail;
-                   worker_.shard().Add(pool_->series().rejected);
-                   if (failed.reason == BackendFailure::kUnencodable) {
-                     return Fail(LoginFailure::kBadCredentials, detail);
-                   }
-                   if (misconfigured) return Fail(LoginFailure::kBackendMisconfigured, detail);
-                   return NextBackend(LoginFailure::kUnavailable, std::move(detail));
-                 }},
+      Overloaded{
+          [&](protocols::NeedInput&) {
+            if (!backend_->ended() && !expired_) return Wait::kBackend;
+            return NextBackend(LoginFailure::kUnavailable,
+                               expired_ ? "the backend did not answer in time"
+                                        : "the backend closed the connection during the login");
+          },
+          [&](protocols::StartTls&) {  // comes only before Ready
+            return NextBackend(LoginFailure::kUnavailable, "STARTTLS out of turn");
+          },
+          [&](protocols::Ready&) { return Wait::kBackend; },  // comes only without credentials
+          [&](protocols::LoggedIn& logged_in) {
+            worker_.shard().Observe(pool_->series().login_duration,
+                                    static_cast<double>(Now() - phase_started_ms_) / 1e3);
+            return BeginRelay(logged_in.reply);
+          },
+          [&](protocols::Refused& refused) {
+            // Where another authority has accepted the client, its password is not what is
+            // wrong, and it must not be told so.
+            return Fail(
+                login_->backend_decides ? refused.reason : LoginFailure::kBackendMisconfigured,
+                "the backend said: " + refused.text);
+          },
+          [&](protocols::Failed& failed) {
+            std::string detail = backends::Describe(failed);
+            worker_.shard().Add(pool_->series().rejected);
+            if (failed.reason == protocols::BackendFailure::kUnencodable) {
+              return Fail(LoginFailure::kBadCredentials, detail);
+            }
+            if (backends::IsMisconfigured(failed.reason)) {
+              return Fail(LoginFailure::kBackendMisconfigured, detail);
+            }
+            return NextBackend(LoginFailure::kUnavailable, std::move(detail));
+          }},
       action);
 }
 
@@ -523,7 +476,7 @@ Session::Wait Session::NextBackend(LoginFailure otherwise, std::string detail) {
                          {"backend", backend_name_},
                          {"detail", detail}});
     ++login_->attempt;
-    return DialNext();
+    return OpenBackend();
   }
   return Fail(otherwise, detail);
 }
@@ -659,7 +612,7 @@ Session::Wait Session::BeginRelogin() {
   login_->credentials = relogin_->credentials.Clone();
   login_->backend = relogin_->member;
   client_->PauseReading();
-  return DialNext();
+  return OpenBackend();
 }
 
 // ---- the end
@@ -750,8 +703,34 @@ void Session::SayInRelay(Notice notice) {
 // DropBackend closes the backend's connection and forgets an attempt to make one.
 void Session::DropBackend() {
   SetMember(-1);
-  if (login_) login_->dial.reset();
+  if (login_) {
+    EndEarly(false);
+    login_->opening.reset();
+  }
   if (backend_) worker_.Bury(std::move(backend_));
+}
+
+// OpenEarly connects to the backend while the client still authenticates, where the route is known
+// whoever it is: the login then waits for one round trip instead of several.
+void Session::OpenEarly() {
+  const config::Pool& settings = listener_.pool->settings();
+  if (!settings.connect_early || settings.members.size() != 1 || worker_.runtime().passwords ||
+      !worker_.BeginEarly()) {
+    return;
+  }
+  pool_ = listener_.pool;
+  login_->early = true;
+  login_->opening =
+      std::make_unique<backends::Opening>(worker_, *pool_, settings.members.front(), false, *this);
+}
+
+// EndEarly counts what became of a connection that was begun early; an unused one is closed.
+void Session::EndEarly(bool used) {
+  if (!login_->early) return;
+  login_->early = false;
+  worker_.EndEarly();
+  worker_.shard().Add(used ? pool_->series().early_used : pool_->series().early_unused);
+  if (!used) login_->opening.reset();
 }
 
 void Session::SetMember(int32_t index) {

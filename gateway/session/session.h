@@ -14,9 +14,9 @@
 
 #include "gateway/auth/authenticator.h"
 #include "gateway/backends/directory.h"
+#include "gateway/backends/opening.h"
 #include "gateway/net/address.h"
 #include "gateway/net/deadlines.h"
-#include "gateway/net/dialer.h"
 #include "gateway/net/stream.h"
 #include "gateway/runtime.h"
 #include "gateway/session/close_reason.h"
@@ -31,7 +31,7 @@ namespace gatepost::session {
 
 class Session final : public net::Stream::Observer,
                       private net::Deadlines::Entry,
-                      public net::Dial::Observer {
+                      public backends::Opening::Observer {
  public:
   Session(Worker& worker, auth::SessionId id, const ListenerRuntime& listener,
           const net::Address& client, net::HandlePtr<uv_tcp_t> connection);
@@ -59,7 +59,6 @@ class Session final : public net::Stream::Observer,
     kAuthenticating,
     kPenalty,
     kConnecting,
-    kBackendTls,
     kBackendLogin,
     kRelaying,
     kClosing,
@@ -88,7 +87,7 @@ class Session final : public net::Stream::Observer,
   void OnPlaintext(net::Stream& stream, net::Bytes plaintext) override;
   void OnStreamEvent(net::Stream& stream, net::Stream::Event event) override;
   void OnDeadline() override;
-  void OnDialed(net::Dial& dial) override;
+  void OnOpened(backends::Opening& opening) override;
 
   // Advance steps until the session waits; `arm` sets the deadline of that wait anew.
   void Advance(bool arm = true);
@@ -100,7 +99,6 @@ class Session final : public net::Stream::Observer,
   Wait DoAuthenticating();
   Wait DoPenalty();
   Wait DoConnecting();
-  Wait DoBackendTls();
   Wait DoBackendLogin();
   Wait DoRelaying();
   Wait DoClosing();
@@ -108,7 +106,7 @@ class Session final : public net::Stream::Observer,
   Wait BeginStartTls();
   Wait BeginAuthentication(sasl::Credentials credentials);
   Wait BeginBackend();
-  Wait DialNext();
+  Wait OpenBackend();
   Wait NextBackend(protocols::LoginFailure otherwise, std::string detail);
   Wait Fail(protocols::LoginFailure reason, std::string_view detail);
   Wait BeginRelay(const protocols::LoginReply& reply);
@@ -119,6 +117,8 @@ class Session final : public net::Stream::Observer,
   void StartServerEngine();
   void FlushToClient();
   void Say(protocols::Notice notice);
+  void OpenEarly();
+  void EndEarly(bool used);
   void DropBackend();
   void SetMember(int32_t index);
   void ArmDeadline();

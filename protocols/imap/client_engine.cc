@@ -123,6 +123,7 @@ ClientEngine::Outcome ClientEngine::OnGreeting(const Response& response) {
   if (facts_.tls == BackendTls::kStartTls) {
     phase_ = Phase::kStartTlsDue;
   } else {
+    if (!capabilities_known_) AssumeCapabilities();
     phase_ = capabilities_known_ ? Phase::kLoginDue : Phase::kCapabilityDue;
   }
   return std::nullopt;
@@ -230,11 +231,8 @@ ClientEngine::Outcome ClientEngine::SendDue(Buffer& output) {
 }
 
 ClientEngine::Outcome ClientEngine::Login(Buffer& output) {
+  if (facts_.credentials == nullptr) return protocols::Ready{};
   phase_ = Phase::kLogin;
-  if (!facts_.credentials) {
-    Send("LOGOUT", output);
-    return protocols::LoggedIn{};
-  }
   const sasl::Credentials& credentials = *facts_.credentials;
   if (!Writable(credentials.authorization_identity) ||
       !Writable(credentials.authentication_identity) || !Writable(credentials.password.Reveal())) {
@@ -298,7 +296,14 @@ void ClientEngine::TlsStarted() {
   capabilities_.clear();
   capabilities_known_ = false;
   framer_.Reset();
-  phase_ = Phase::kCapabilityDue;
+  AssumeCapabilities();
+  phase_ = capabilities_known_ ? Phase::kLoginDue : Phase::kCapabilityDue;
+}
+
+void ClientEngine::AssumeCapabilities() {
+  if (!facts_.known_capabilities) return;
+  capabilities_ = *facts_.known_capabilities;
+  capabilities_known_ = true;
 }
 
 void ClientEngine::Send(std::string_view command, Buffer& output) {

@@ -20,6 +20,8 @@ class ClientEngine final : public protocols::ClientEngine {
   explicit ClientEngine(protocols::ClientFacts facts);
 
   protocols::ClientAction Next(protocols::Buffer& input, protocols::Buffer& output) override;
+  void LogIn(const sasl::Credentials& credentials) override { facts_.credentials = &credentials; }
+  void LogOut(protocols::Buffer& output) override { Send("LOGOUT", output); }
   void TlsStarted() override;
   [[nodiscard]] const protocols::Capabilities& capabilities() const override {
     return capabilities_;
@@ -55,6 +57,7 @@ class ClientEngine final : public protocols::ClientEngine {
   void PrepareLogin(const sasl::Credentials& credentials);
   void SendLoginPart(protocols::Buffer& output);
 
+  void AssumeCapabilities();
   void Send(std::string_view command, protocols::Buffer& output);
   void NewTag();
   [[nodiscard]] bool Offers(std::string_view capability) const;

@@ -70,10 +70,12 @@ ClientAction RefusalOf(std::string_view line) {
 ClientEngine::ClientEngine(protocols::ClientFacts facts) : facts_(std::move(facts)) {}
 
 ClientAction ClientEngine::Next(Buffer& input, Buffer& output) {
-  if (phase_ == Phase::kTlsStarted) {
+  if (phase_ == Phase::kTlsStarted || phase_ == Phase::kReady) {
     if (!input.empty()) return ProtocolError("response without a command");
-    output << "CAPA\r\n";
-    phase_ = Phase::kCapa;
+    if (phase_ == Phase::kTlsStarted) AskCapabilities(output);
+    if (phase_ == Phase::kReady) {
+      if (Outcome outcome = Login(output)) return std::move(*outcome);
+    }
   }
   while (true) {
     const std::optional<protocols::Line> line = protocols::FindLine(input.view());
@@ -103,6 +105,7 @@ ClientEngine::Outcome ClientEngine::OnLine(std::string_view line, bool more_inpu
       phase_ = Phase::kTlsStarted;
       return protocols::StartTls{};
     case Phase::kTlsStarted:
+    case Phase::kReady:
       return ProtocolError("response without a command");
     case Phase::kCapa:
       if (IsErr(line)) return Login(output);  // a server from before RFC 2449
@@ -116,6 +119,7 @@ ClientEngine::Outcome ClientEngine::OnLine(std::string_view line, bool more_inpu
       if (IsErr(line)) return RefusalOf(line);
       if (!IsOk(line)) return ProtocolError("not a response: ", line);
       phase_ = Phase::kPass;
+      if (Offers("PIPELINING")) return std::nullopt;  // it went with USER
       output << "PASS " << facts_.credentials->password.Reveal() << "\r\n";
       return std::nullopt;
     case Phase::kAuth:
@@ -140,11 +144,23 @@ ClientEngine::Outcome ClientEngine::OnGreeting(std::string_view line, Buffer& ou
   if (facts_.tls == BackendTls::kStartTls) {
     output << "STLS\r\n";
     phase_ = Phase::kStls;
-  } else {
-    output << "CAPA\r\n";
-    phase_ = Phase::kCapa;
+    return std::nullopt;
   }
+  AskCapabilities(output);
+  if (phase_ == Phase::kReady) return Login(output);
   return std::nullopt;
+}
+
+// AskCapabilities sends CAPA, unless the answer is known.
+void ClientEngine::AskCapabilities(Buffer& output) {
+  if (facts_.known_capabilities) {
+    capabilities_ = *facts_.known_capabilities;
+    has_capa_ = !capabilities_.empty();
+    phase_ = Phase::kReady;
+    return;
+  }
+  output << "CAPA\r\n";
+  phase_ = Phase::kCapa;
 }
 
 ClientEngine::Outcome ClientEngine::OnCapability(std::string_view line, Buffer& output) {
@@ -157,10 +173,8 @@ ClientEngine::Outcome ClientEngine::OnCapability(std::string_view line, Buffer& 
 }
 
 ClientEngine::Outcome ClientEngine::Login(Buffer& output) {
-  if (!facts_.credentials) {
-    output << "QUIT\r\n";
-    return protocols::LoggedIn{};
-  }
+  phase_ = Phase::kReady;
+  if (facts_.credentials == nullptr) return protocols::Ready{};
   const sasl::Credentials& credentials = *facts_.credentials;
   const std::string_view user = credentials.authentication_identity;
   const std::string_view password = credentials.password.Reveal();
@@ -186,6 +200,7 @@ ClientEngine::Outcome ClientEngine::Login(Buffer& output) {
   if (!encodable) return Failed{BackendFailure::kUnencodable, {}};
   phase_ = Phase::kUser;
   output << "USER " << user << "\r\n";
+  if (Offers("PIPELINING")) output << "PASS " << password << "\r\n";  // RFC 2449 §6.6
   return std::nullopt;
 }
 

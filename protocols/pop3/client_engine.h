@@ -17,6 +17,8 @@ class ClientEngine final : public protocols::ClientEngine {
   explicit ClientEngine(protocols::ClientFacts facts);
 
   protocols::ClientAction Next(protocols::Buffer& input, protocols::Buffer& output) override;
+  void LogIn(const sasl::Credentials& credentials) override { facts_.credentials = &credentials; }
+  void LogOut(protocols::Buffer& output) override { output << "QUIT\r\n"; }
   void TlsStarted() override;
   [[nodiscard]] const protocols::Capabilities& capabilities() const override {
     return capabilities_;
@@ -30,6 +32,7 @@ class ClientEngine final : public protocols::ClientEngine {
     kTlsStarted,  // nothing is awaited: CAPA is due
     kCapa,
     kCapaList,
+    kReady,  // nothing is awaited: the login is due, or waited for
     kUser,
     kPass,
     kAuth,         // the challenge of AUTH PLAIN
@@ -41,6 +44,7 @@ class ClientEngine final : public protocols::ClientEngine {
   Outcome OnLine(std::string_view line, bool more_input, protocols::Buffer& output);
   Outcome OnGreeting(std::string_view line, protocols::Buffer& output);
   Outcome OnCapability(std::string_view line, protocols::Buffer& output);
+  void AskCapabilities(protocols::Buffer& output);
   Outcome Login(protocols::Buffer& output);
   [[nodiscard]] bool Offers(std::string_view capability) const;
   [[nodiscard]] bool OffersPlain() const;

@@ -41,6 +41,7 @@ ClientAction ClientEngine::Next(Buffer& input, Buffer& output) {
     if (input.empty()) return SendHello(output);  // RFC 3207 §4.2
     return Failed{BackendFailure::kProtocolError, "a reply before its command"};
   }
+  if (expect_ == Expect::kReady && input.empty()) return BeginLogin(output);
   switch (reply_.Next(input)) {
     case ReplyParser::Status::kNeedInput:
       return NeedInput{};
@@ -55,7 +56,8 @@ ClientAction ClientEngine::Next(Buffer& input, Buffer& output) {
   if (std::holds_alternative<protocols::StartTls>(action)) {
     return Failed{BackendFailure::kInjection, "bytes behind the reply to STARTTLS"};
   }
-  if (std::holds_alternative<NeedInput>(action)) {
+  if (std::holds_alternative<NeedInput>(action) ||
+      std::holds_alternative<protocols::Ready>(action)) {
     return Failed{BackendFailure::kProtocolError, "a reply before its command"};
   }
   return action;
@@ -70,11 +72,13 @@ ClientAction ClientEngine::OnReply(Buffer& output) {
     case Expect::kEhlo:
       return OnEhlo(output);
     case Expect::kHelo:
-      if (code == 250) return LoggedIn{};
+      if (code == 250) return BeginLogin(output);
       return Fail(code >= 400 ? BackendFailure::kRefusedService : BackendFailure::kProtocolError);
     case Expect::kStartTls:
       if (code == 220) return protocols::StartTls{};
       return Fail(BackendFailure::kNoStartTls);
+    case Expect::kReady:  // unasked: a server that gives us up
+      return Fail(code == 421 ? BackendFailure::kRefusedService : BackendFailure::kProtocolError);
     case Expect::kPlainChallenge:
     case Expect::kLoginUser:
     case Expect::kLoginPassword:
@@ -86,14 +90,13 @@ ClientAction ClientEngine::OnReply(Buffer& output) {
 }
 
 ClientAction ClientEngine::OnEhlo(Buffer& output) {
-  const bool probe = facts_.credentials == nullptr;
   const bool wants_tls = facts_.tls == BackendTls::kStartTls && !tls_started_;
   if (reply_.code() != 250) {
     if (reply_.code() / 100 == 4) return Fail(BackendFailure::kUnavailable);
     if (reply_.code() / 100 != 5) return Fail(BackendFailure::kProtocolError);
     if (wants_tls) return Fail(BackendFailure::kNoStartTls);
     // RFC 5321 §3.2: an old server may know HELO only; what needs no extension is possible there.
-    if (probe || facts_.authenticate) return Fail(BackendFailure::kNoMechanism);
+    if (facts_.authenticate) return Fail(BackendFailure::kNoMechanism);
     return Ask(Expect::kHelo, "HELO " + facts_.hostname, output);
   }
   capabilities_.assign(reply_.lines().begin() + 1, reply_.lines().end());
@@ -101,10 +104,12 @@ ClientAction ClientEngine::OnEhlo(Buffer& output) {
     if (!Offers("STARTTLS")) return Fail(BackendFailure::kNoStartTls);
     return Ask(Expect::kStartTls, "STARTTLS", output);
   }
-  if (probe) {
-    output << "QUIT\r\n";
-    return LoggedIn{};
-  }
+  return BeginLogin(output);
+}
+
+ClientAction ClientEngine::BeginLogin(Buffer& output) {
+  expect_ = Expect::kReady;
+  if (facts_.credentials == nullptr) return protocols::Ready{};
   if (!facts_.authenticate) return LoggedIn{};
   return BeginAuth(output);
 }

@@ -16,10 +16,11 @@ namespace gatepost::smtp {
 
 class ClientEngine final : public protocols::ClientEngine {
  public:
-  // A probe (`facts.credentials` null) ends behind EHLO, whatever `facts.authenticate` says.
   explicit ClientEngine(protocols::ClientFacts facts);
 
   protocols::ClientAction Next(protocols::Buffer& input, protocols::Buffer& output) override;
+  void LogIn(const sasl::Credentials& credentials) override { facts_.credentials = &credentials; }
+  void LogOut(protocols::Buffer& output) override { output << "QUIT\r\n"; }
   void TlsStarted() override;
   [[nodiscard]] const protocols::Capabilities& capabilities() const override {
     return capabilities_;
@@ -32,6 +33,7 @@ class ClientEngine final : public protocols::ClientEngine {
     kEhlo,
     kHelo,
     kStartTls,
+    kReady,           // none: the login is due, or waited for
     kPlainChallenge,  // to AUTH PLAIN without an initial response
     kLoginUser,       // LOGIN's prompts
     kLoginPassword,
@@ -40,6 +42,7 @@ class ClientEngine final : public protocols::ClientEngine {
 
   protocols::ClientAction OnReply(protocols::Buffer& output);
   protocols::ClientAction OnEhlo(protocols::Buffer& output);
+  protocols::ClientAction BeginLogin(protocols::Buffer& output);
   protocols::ClientAction BeginAuth(protocols::Buffer& output);
   protocols::ClientAction OnChallenge(protocols::Buffer& output);
   protocols::ClientAction OnVerdict();

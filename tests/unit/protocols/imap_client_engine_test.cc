@@ -282,14 +282,47 @@ TEST(ImapClientEngine, DoesNotGoOnWithoutStartTls) {
   }
 }
 
-TEST(ImapClientEngine, ProbesCapabilitiesAndLogsOut) {
+TEST(ImapClientEngine, StopsBeforeTheLoginWithoutCredentials) {
   Backend backend(nullptr);
   EXPECT_TRUE(Waits(backend.Says("* OK hi\r\n")));
   const auto action = backend.Says("* CAPABILITY IMAP4rev1 IDLE\r\nG1 OK\r\n");
-  ASSERT_TRUE(std::holds_alternative<LoggedIn>(action));
-  EXPECT_EQ(std::get<LoggedIn>(action).reply.status, "");
-  EXPECT_EQ(backend.sent, "G2 LOGOUT\r\n");
+  ASSERT_TRUE(std::holds_alternative<protocols::Ready>(action));
+  EXPECT_EQ(backend.sent, "");
   EXPECT_EQ(backend.engine.capabilities(), (Capabilities{"IMAP4rev1", "IDLE"}));
+  Buffer farewell;
+  backend.engine.LogOut(farewell);
+  EXPECT_EQ(farewell.view(), "G2 LOGOUT\r\n");
+}
+
+TEST(ImapClientEngine, LogsInOnAConnectionThatWasReady) {
+  const auto bob = Bob();
+  Backend backend(nullptr);
+  EXPECT_TRUE(std::holds_alternative<protocols::Ready>(backend.Says(kPlainGreeting)));
+  EXPECT_TRUE(std::holds_alternative<protocols::Ready>(backend.Says("* OK still here\r\n")));
+  backend.engine.LogIn(bob);
+  EXPECT_TRUE(Waits(backend.Says("")));
+  EXPECT_EQ(backend.sent, "G1 AUTHENTICATE PLAIN " + std::string(kBobPlain) + "\r\n");
+  EXPECT_TRUE(std::holds_alternative<LoggedIn>(backend.Says("G1 OK done\r\n")));
+}
+
+TEST(ImapClientEngine, AReadyConnectionMayBeGivenUpByTheBackend) {
+  Backend backend(nullptr);
+  backend.Says(kPlainGreeting);
+  EXPECT_EQ(FailureOf(backend.Says("* BYE idle for too long\r\n")),
+            BackendFailure::kRefusedService);
+}
+
+TEST(ImapClientEngine, DoesNotAskForWhatIsKnown) {
+  const auto bob = Bob();
+  protocols::ClientFacts facts = Backend::Facts(&bob, BackendTls::kNone);
+  facts.known_capabilities =
+      std::make_shared<const Capabilities>(Capabilities{"IMAP4rev1", "AUTH=PLAIN", "SASL-IR"});
+  ClientEngine engine(std::move(facts));
+  Buffer input;
+  Buffer output;
+  input << "* OK hi\r\n";
+  EXPECT_TRUE(Waits(engine.Next(input, output)));
+  EXPECT_EQ(output.view(), "G1 AUTHENTICATE PLAIN " + std::string(kBobPlain) + "\r\n");
 }
 
 TEST(ImapClientEngine, BoundsWhatComesBeforeTheAnswer) {

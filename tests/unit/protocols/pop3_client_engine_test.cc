@@ -210,14 +210,52 @@ TEST(Pop3ClientEngine, RefusesWhatIsWrongWithStls) {
   EXPECT_EQ(answer("+OK begin\r\n+OK list\r\n.\r\n"), BackendFailure::kInjection);
 }
 
-TEST(Pop3ClientEngine, ProbesCapabilitiesAndQuits) {
+TEST(Pop3ClientEngine, StopsBeforeTheLoginWithoutCredentials) {
   Backend backend(nullptr);
   backend.Says("+OK hi\r\n");
   const auto action = backend.Says("+OK list\r\nTOP\r\n..odd\r\n.\r\n");
-  ASSERT_TRUE(std::holds_alternative<LoggedIn>(action));
-  EXPECT_EQ(std::get<LoggedIn>(action).reply.status, "");
-  EXPECT_EQ(backend.sent, "QUIT\r\n");
+  ASSERT_TRUE(std::holds_alternative<protocols::Ready>(action));
+  EXPECT_EQ(backend.sent, "");
   EXPECT_EQ(backend.engine.capabilities(), (Capabilities{"TOP", ".odd"}));
+  Buffer farewell;
+  backend.engine.LogOut(farewell);
+  EXPECT_EQ(farewell.view(), "QUIT\r\n");
+}
+
+TEST(Pop3ClientEngine, LogsInOnAConnectionThatWasReady) {
+  const auto bob = Bob();
+  Backend backend(nullptr);
+  backend.Says("+OK hi\r\n");
+  EXPECT_TRUE(std::holds_alternative<protocols::Ready>(backend.Says(kUserCapa)));
+  backend.engine.LogIn(bob);
+  backend.Says("");
+  EXPECT_EQ(backend.sent, "USER bob\r\n");
+}
+
+TEST(Pop3ClientEngine, BelievesNothingThatAReadyConnectionSays) {
+  Backend backend(nullptr);
+  backend.Says("+OK hi\r\n");
+  backend.Says(kUserCapa);
+  EXPECT_EQ(FailureOf(backend.Says("+OK Logged in.\r\n")), BackendFailure::kProtocolError);
+}
+
+TEST(Pop3ClientEngine, DoesNotAskForWhatIsKnownAndPipelines) {
+  const auto bob = Bob();
+  protocols::ClientFacts facts = Backend::Facts(&bob, BackendTls::kNone);
+  facts.known_capabilities =
+      std::make_shared<const Capabilities>(Capabilities{"USER", "PIPELINING"});
+  ClientEngine engine(std::move(facts));
+  Buffer input;
+  Buffer output;
+  input << "+OK hi\r\n";
+  EXPECT_TRUE(std::holds_alternative<NeedInput>(engine.Next(input, output)));
+  EXPECT_EQ(output.view(), "USER bob\r\nPASS secret\r\n");
+  output.Clear();
+  input << "+OK\r\n+OK Logged in.\r\n";
+  const auto action = engine.Next(input, output);
+  ASSERT_TRUE(std::holds_alternative<LoggedIn>(action));
+  EXPECT_EQ(std::get<LoggedIn>(action).reply.status, "+OK Logged in.\r\n");
+  EXPECT_EQ(output.view(), "");
 }
 
 TEST(Pop3ClientEngine, BoundsTheCapabilityList) {

@@ -35,6 +35,7 @@ class Talk {
 
   // Hear feeds `bytes` and returns what the engine said to it.
   std::string Hear(std::string_view bytes) {
+    if (bytes.empty()) Call();
     for (size_t i = 0; i < bytes.size(); i += bytewise_ ? 1 : bytes.size()) {
       input_ << bytes.substr(i, bytewise_ ? 1 : bytes.size());
       Call();
@@ -52,7 +53,7 @@ class Talk {
   const Action* Is() const {
     return std::get_if<Action>(&*action_);
   }
-  [[nodiscard]] const ClientEngine& engine() const { return engine_; }
+  ClientEngine& engine() { return engine_; }
   Buffer& input() { return input_; }
 
  private:
@@ -267,15 +268,28 @@ TEST(SmtpClientEngine, IsDoneBehindEhloWhereNoLoginIsWanted) {
   EXPECT_EQ(talk.Is<LoggedIn>()->reply.status, "");
 }
 
-TEST(SmtpClientEngine, ProbesCapabilitiesAndLeaves) {
+TEST(SmtpClientEngine, StopsBeforeTheLoginWithoutCredentials) {
   Talk talk(Facts(nullptr, BackendTls::kStartTls));
   talk.Hear("220 ready\r\n");
   EXPECT_EQ(talk.Hear("250-b\r\n250 STARTTLS\r\n"), "STARTTLS\r\n");
   talk.Hear("220 go\r\n");
   EXPECT_EQ(talk.TlsStarted(), "EHLO gate.example\r\n");
-  EXPECT_EQ(talk.Hear("250-b\r\n250 SIZE 7\r\n"), "QUIT\r\n");
-  EXPECT_TRUE(talk.Is<LoggedIn>());
-  EXPECT_EQ(talk.engine().capabilities(), protocols::Capabilities{"SIZE 7"});
+  EXPECT_EQ(talk.Hear("250-b\r\n250-AUTH PLAIN\r\n250 SIZE 7\r\n"), "");
+  EXPECT_TRUE(talk.Is<protocols::Ready>());
+  EXPECT_EQ(talk.engine().capabilities(), (protocols::Capabilities{"AUTH PLAIN", "SIZE 7"}));
+  const auto credentials = User();
+  talk.engine().LogIn(credentials);
+  EXPECT_EQ(talk.Hear(""), "AUTH PLAIN " + std::string(kPlainUserPass) + "\r\n");
+}
+
+TEST(SmtpClientEngine, AReadyConnectionMayBeGivenUpByTheBackend) {
+  Talk talk(Facts(nullptr));
+  talk.Hear("220 ready\r\n");
+  talk.Hear("250 b\r\n");
+  EXPECT_TRUE(talk.Is<protocols::Ready>());
+  talk.Hear("421 4.4.2 idle\r\n");
+  ASSERT_TRUE(talk.Is<Failed>());
+  EXPECT_EQ(talk.Is<Failed>()->reason, BackendFailure::kRefusedService);
 }
 
 TEST(SmtpClientEngine, BoundsAReply) {

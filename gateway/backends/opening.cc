@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/backends/opening.h"
+
+#include <array>
+#include <utility>
+#include <variant>
+
+#include "gateway/worker.h"
+#include "protocols/engines.h"
+
+namespace gatepost::backends {
+namespace {
+
+protocols::BackendTls FromConfig(config::BackendTls tls) {
+  switch (tls) {
+    case config::BackendTls::kNone:
+      return protocols::BackendTls::kNone;
+    case config::BackendTls::kStartTls:
+      return protocols::BackendTls::kStartTls;
+    case config::BackendTls::kImplicit:
+      return protocols::BackendTls::kImplicit;
+  }
+  return protocols::BackendTls::kNone;
+}
+
+}  // namespace
+
+std::string Describe(const protocols::Failed& failed) {
+  static constexpr std::array<std::string_view,
+                              static_cast<size_t>(protocols::BackendFailure::kCount)>
+      kTexts = {"the backend refuses service",
+                "the backend is temporarily unavailable",
+                "the backend broke the protocol",
+                "the backend does not offer STARTTLS",
+                "the backend offers no mechanism that can carry this login",
+                "the backend sent bytes behind its STARTTLS reply",
+                "the credentials can't be written in this protocol"};
+  std::string text(kTexts[static_cast<size_t>(failed.reason)]);
+  if (!failed.detail.empty()) text += ": " + failed.detail;
+  return text;
+}
+
+bool IsMisconfigured(protocols::BackendFailure reason) {
+  using protocols::BackendFailure;
+  return reason == BackendFailure::kNoStartTls || reason == BackendFailure::kNoMechanism ||
+         reason == BackendFailure::kInjection;
+}
+
+Opening::Opening(Worker& worker, const Pool& pool, const config::Member& member, bool learn,
+                 Observer& observer)
+    : worker_(worker),
+      pool_(pool),
+      member_(member),
+      observer_(&observer),
+      learn_(learn),
+      dial_started_ns_(uv_hrtime()),
+      dial_(std::make_unique<net::Dial>(worker.loop(), worker.resolver(), worker.deadlines(),
+                                        member.host, member.port, pool.settings().connect_timeout,
+                                        *this)) {}
+
+Opening::~Opening() {
+  if (stream_) worker_.Bury(std::move(stream_));
+}
+
+void Opening::OnDialed(net::Dial&) {
+  const std::unique_ptr<net::Dial> dial = std::move(dial_);
+  const PoolSeries& series = pool_.series();
+  if (dial->result() != net::Dial::Result::kConnected) {
+    worker_.shard().Add(dial->result() == net::Dial::Result::kTimeout ? series.timeout
+                                                                      : series.refused);
+    return Finish(State::kFailed, dial->error());
+  }
+  worker_.shard().Add(series.connected);
+  worker_.shard().Observe(series.connect_duration,
+                          static_cast<double>(uv_hrtime() - dial_started_ns_) / 1e9);
+  const config::Pool& settings = pool_.settings();
+  stream_ = std::make_unique<net::Stream>(worker_.io(), dial->TakeConnection(), *this);
+  protocols::ClientFacts facts;
+  facts.hostname = worker_.runtime().config.hostname;
+  facts.tls = FromConfig(settings.tls);
+  facts.authenticate = settings.login == config::BackendLogin::kSame;
+  if (!learn_) facts.known_capabilities = pool_.capabilities();
+  engine_ = protocols::MakeClientEngine(pool_.protocol(), std::move(facts));
+  worker_.deadlines().Arm(*this, static_cast<uint64_t>(settings.login_timeout.count()));
+  stream_->ResumeReading();
+  if (settings.tls == config::BackendTls::kImplicit) {
+    StartTls();
+  } else {
+    Talk();
+  }
+}
+
+void Opening::StartTls() {
+  stream_->StartTls(pool_.tls(), pool_.ServerName(member_));
+}
+
+void Opening::OnPlaintext(net::Stream&, net::Bytes plaintext) {
+  if (!engine_) return;
+  input_.Append(net::AsText(plaintext));
+  Talk();
+}
+
+void Opening::OnStreamEvent(net::Stream&, net::Stream::Event event) {
+  if (!engine_) return;
+  switch (event) {
+    case net::Stream::Event::kTlsEstablished:
+      if (pool_.settings().tls == config::BackendTls::kStartTls) engine_->TlsStarted();
+      return Talk();
+    case net::Stream::Event::kEnd:
+      return Finish(State::kFailed, "the backend closed the connection");
+    case net::Stream::Event::kFailed:
+      if (stream_->channel() != nullptr && !stream_->channel()->established()) {
+        worker_.shard().Add(pool_.series().tls_failed);
+        return Finish(State::kFailed, "TLS with the backend: " + stream_->error());
+      }
+      return Finish(State::kFailed, stream_->error());
+    case net::Stream::Event::kDrained:
+      return;
+  }
+}
+
+void Opening::OnDeadline() {
+  Finish(State::kFailed, "the backend did not answer in time");
+}
+
+void Opening::Talk() {
+  protocols::Buffer output;
+  const protocols::ClientAction action = engine_->Next(input_, output);
+  stream_->Write(output.view());
+  if (std::holds_alternative<protocols::StartTls>(action)) return StartTls();
+  if (std::holds_alternative<protocols::Ready>(action)) {
+    if (state_ == State::kOpening) Finish(State::kReady, {});
+    return;
+  }
+  const auto* failed = std::get_if<protocols::Failed>(&action);
+  if (failed == nullptr) return;
+  worker_.shard().Add(pool_.series().rejected);
+  Finish(IsMisconfigured(failed->reason) ? State::kMisconfigured : State::kFailed,
+         Describe(*failed));
+}
+
+void Opening::Finish(State state, std::string error) {
+  net::Deadlines::Disarm(*this);
+  state_ = state;
+  error_ = std::move(error);
+  if (state != State::kReady) {
+    engine_.reset();
+    if (stream_) worker_.Bury(std::move(stream_));
+  }
+  observer_->OnOpened(*this);
+}
+
+std::unique_ptr<net::Stream> Opening::TakeStream(net::Stream::Observer& observer) {
+  stream_->SetObserver(observer);
+  return std::move(stream_);
+}
+
+void Opening::Leave() {
+  protocols::Buffer farewell;
+  engine_->LogOut(farewell);
+  stream_->Write(farewell.view());
+}
+
+}  // namespace gatepost::backends
