@@ -31,6 +31,7 @@ using observe::Metric;
 
 constexpr uint64_t kStuckNs = 10'000'000'000;  // a loop silent for so long is not healthy
 constexpr uint64_t kHousekeepingMs = 2'000;
+constexpr double kProbePatienceS = 5;
 
 tls::Profile FromConfig(config::TlsProfile profile) {
   switch (profile) {
@@ -334,8 +335,12 @@ std::string Server::Healthy() const {
 std::string Server::Ready() const {
   if (!started_.load()) return "starting";
   if (runtime_->draining.load()) return "draining";
+  // Clients that come before a pool is known are shown less than it can do; a silent backend must
+  // not hold up the others for long.
+  const bool patient = UnixTime(std::chrono::system_clock::now()) - start_time_ < kProbePatienceS;
   for (const auto& pool : runtime_->directory->pools()) {
-    if (!pool->probed()) return "asking pool " + pool->settings().name + " what it can do";
+    if (patient && !pool->probed())
+      return "asking pool " + pool->settings().name + " what it can do";
   }
   return Healthy();
 }

@@ -154,14 +154,9 @@ void Worker::EndOfIteration() {
 // ---- sessions
 // ------------------------------------------------------------------------------------
 
-void Worker::OnAccept(size_t listener_index, net::HandlePtr<uv_tcp_t> connection) {
+void Worker::OnAccept(size_t listener_index, const net::Address& client,
+                      net::HandlePtr<uv_tcp_t> connection) {
   const ListenerRuntime& listener = *runtime_.listeners[listener_index];
-  sockaddr_storage peer{};
-  int length = sizeof(peer);
-  if (uv_tcp_getpeername(connection.get(), reinterpret_cast<sockaddr*>(&peer), &length) != 0) {
-    return;  // gone already
-  }
-  const net::Address client(reinterpret_cast<const sockaddr*>(&peer));
   shard_.Add(listener.accepted);
   if (draining_) {
     shard_.Add(listener.rejected_drain);

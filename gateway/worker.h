@@ -83,7 +83,8 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
     std::unique_ptr<session::Session> session;
   };
 
-  void OnAccept(size_t listener_index, net::HandlePtr<uv_tcp_t> connection) override;
+  void OnAccept(size_t listener_index, const net::Address& client,
+                net::HandlePtr<uv_tcp_t> connection) override;
   void OnAcceptError(size_t listener_index, int status) override;
   void OnVerdict(auth::SessionId id, auth::Verdict verdict) override;
 

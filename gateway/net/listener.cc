@@ -12,7 +12,9 @@
 namespace gatepost::net {
 namespace {
 
-constexpr int kBacklog = 4096;  // the kernel caps it at net.core.somaxconn
+constexpr int kBacklog = 4096;       // the kernel caps it at net.core.somaxconn
+constexpr int kAcceptsPerTurn = 32;  // then the others have theirs
+constexpr uint64_t kRestMs = 100;    // after a failure, most likely for want of descriptors
 
 }  // namespace
 
@@ -38,28 +40,67 @@ tl::expected<int, std::string> Bind(const Address& address, bool share) {
 }
 
 Listener::Listener(uv_loop_t* loop, int descriptor, size_t listener_index, Observer& observer)
-    : observer_(observer), listener_index_(listener_index), handle_(new uv_tcp_t) {
-  uv_tcp_init(loop, handle_.get());
-  uv_tcp_open(handle_.get(), descriptor);
-  handle_->data = this;
+    : loop_(loop),
+      descriptor_(descriptor),
+      listener_index_(listener_index),
+      observer_(observer),
+      poll_(new uv_poll_t),
+      rest_(new uv_timer_t) {
+  uv_poll_init(loop_, poll_.get(), descriptor_);
+  poll_->data = this;
+  uv_timer_init(loop_, rest_.get());
+  rest_->data = this;
+}
+
+Listener::~Listener() {
+  uv_poll_stop(poll_.get());
+  poll_.reset();  // libuv has forgotten the descriptor when uv_close returns
+  close(descriptor_);
 }
 
 int Listener::Start() {
-  return uv_listen(reinterpret_cast<uv_stream_t*>(handle_.get()), kBacklog,
-                   [](uv_stream_t* server, int status) {
-                     if (server->data != nullptr)
-                       static_cast<Listener*>(server->data)->Accept(status);
-                   });
+  if (listen(descriptor_, kBacklog) != 0) return uv_translate_sys_error(errno);
+  return Watch();
 }
 
-void Listener::Accept(int status) {
-  if (status < 0) return observer_.OnAcceptError(listener_index_, status);
-  HandlePtr<uv_tcp_t> connection(new uv_tcp_t);
-  uv_tcp_init(handle_->loop, connection.get());
-  status = uv_accept(reinterpret_cast<uv_stream_t*>(handle_.get()),
-                     reinterpret_cast<uv_stream_t*>(connection.get()));
-  if (status < 0) return observer_.OnAcceptError(listener_index_, status);
-  observer_.OnAccept(listener_index_, std::move(connection));
+int Listener::Watch() {
+  return uv_poll_start(poll_.get(), UV_READABLE, [](uv_poll_t* poll, int, int) {
+    if (poll->data != nullptr) static_cast<Listener*>(poll->data)->AcceptAll();
+  });
+}
+
+void Listener::AcceptAll() {
+  for (int i = 0; i < kAcceptsPerTurn; ++i) {
+    sockaddr_storage peer{};
+    socklen_t length = sizeof(peer);
+    const int descriptor = accept4(descriptor_, reinterpret_cast<sockaddr*>(&peer), &length,
+                                   SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (descriptor < 0) {
+      if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+      if (errno == ECONNABORTED || errno == EINTR) continue;
+      const int status = uv_translate_sys_error(errno);
+      Rest();
+      return observer_.OnAcceptError(listener_index_, status);
+    }
+    HandlePtr<uv_tcp_t> connection(new uv_tcp_t);
+    uv_tcp_init(loop_, connection.get());
+    if (uv_tcp_open(connection.get(), descriptor) != 0) {
+      close(descriptor);
+      continue;
+    }
+    observer_.OnAccept(listener_index_, Address(reinterpret_cast<const sockaddr*>(&peer)),
+                       std::move(connection));
+  }
+}
+
+void Listener::Rest() {
+  uv_poll_stop(poll_.get());
+  uv_timer_start(
+      rest_.get(),
+      [](uv_timer_t* timer) {
+        if (timer->data != nullptr) (void)static_cast<Listener*>(timer->data)->Watch();
+      },
+      kRestMs, 0);
 }
 
 }  // namespace gatepost::net

@@ -20,13 +20,16 @@ namespace gatepost::net {
 // (SO_REUSEPORT).
 [[nodiscard]] tl::expected<int, std::string> Bind(const Address& address, bool share);
 
+// Listener accepts by itself: libuv 1.44 loops for ever inside one callback when no descriptor is
+// left (uv__server_io with EMFILE). Then this one rests, and the clients wait in the backlog.
 class Listener {
  public:
   class Observer {
    public:
-    // `listener_index` is the one given to the constructor.
-    virtual void OnAccept(size_t listener_index, HandlePtr<uv_tcp_t> connection) = 0;
-    // A connection could not be accepted; libuv has already dropped it, the loop does not spin.
+    // `listener_index` is the one given to the constructor; `connection` has no owner's data yet.
+    virtual void OnAccept(size_t listener_index, const Address& client,
+                          HandlePtr<uv_tcp_t> connection) = 0;
+    // A connection could not be accepted (a negative libuv status).
     virtual void OnAcceptError(size_t listener_index, int status) = 0;
 
    protected:
@@ -35,14 +38,24 @@ class Listener {
 
   // Takes the descriptor and begins to listen when Start is called.
   Listener(uv_loop_t* loop, int descriptor, size_t listener_index, Observer& observer);
+  ~Listener();
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  // Start returns 0 or a negative libuv status.
   [[nodiscard]] int Start();
 
  private:
-  void Accept(int status);
+  int Watch();
+  void AcceptAll();
+  void Rest();
 
-  Observer& observer_;
+  uv_loop_t* loop_;
+  int descriptor_;
   size_t listener_index_;
-  HandlePtr<uv_tcp_t> handle_;
+  Observer& observer_;
+  HandlePtr<uv_poll_t> poll_;
+  HandlePtr<uv_timer_t> rest_;
 };
 
 }  // namespace gatepost::net

@@ -575,6 +575,10 @@ Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
 Session::Wait Session::DoRelaying() {
   if (relay_->scanner() != nullptr) CountRelay();
   if (relay_->state() == Relay::State::kEnded) {
+    // The SMTP scanner has spoken already.
+    if (relay_->reason() == CloseReason::kBackendLost && relay_->scanner() == nullptr) {
+      SayInRelay(Notice::kBackendLost);
+    }
     if (client_->failed()) detail_ = client_->error();
     if (backend_->failed()) detail_ = backend_->error();
     return Close(relay_->reason());
