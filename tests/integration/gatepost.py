@@ -273,6 +273,7 @@ class Gatepost:
         """Waits until the backends were asked for their capabilities."""
         poll_until(lambda: self.metrics().value("backend_capabilities_known") >= len(self.pools),
                    "backend capabilities")
+        self.baseline_fds = self._steady_fds()  # without the connections that asked
 
     def active(self):
         return int(self.metrics().value("connections_active"))
@@ -316,8 +317,10 @@ class Gatepost:
         return int(re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE).group(1)) * 1024
 
     def settled(self):
-        """Asserts that no connection and no descriptor stays behind."""
+        """Asserts that no connection of either side and no descriptor stays behind."""
         self.wait_active(0)
+        poll_until(lambda: self.metrics().value("backend_sessions_active") == 0,
+                   "no backend sessions")
         poll_until(lambda: len(self.fds()) <= self.baseline_fds,
                    f"descriptors back to {self.baseline_fds}: "
                    + " ".join(self._fd_targets()))
