@@ -12,6 +12,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts Dovecot and Postfix in a private directory on loopback."""
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -19,6 +20,7 @@ import signal
 import socket
 import stat
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -98,15 +100,15 @@ class Server:
         assert self._process is None, f"{self.name} runs already"
         # A session of its own: Ctrl-C in the terminal reaches us alone, and a signal to the group
         # reaches every process of the server.
-        with open(self.log_path, "ab") as log:
+        with open(self.log_path, "ab") as log, _signals_deferred():
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, **self._environment}, start_new_session=True)
-        # Ends the group when this process is gone without a word, even by SIGKILL: the pipe closes.
-        # (Linux's parent death signal does not survive the servers' changes of user.)
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", 'read -r line || kill -s TERM -- "-$1"', "guard", str(self.pid)],
-            stdin=subprocess.PIPE, start_new_session=True)
+            # Ends the group when this process is gone without a word, even by SIGKILL: the pipe
+            # closes. (Linux's parent death signal does not survive the servers' change of user.)
+            self._guard = subprocess.Popen(
+                ["/bin/sh", "-c", 'read -r line || kill -s TERM -- "-$1"', "guard", str(self.pid)],
+                stdin=subprocess.PIPE, start_new_session=True)
         try:
             self._wait_until_ready()
         except BaseException:
@@ -309,6 +311,28 @@ def free_ports(count):
     finally:
         for candidate in sockets:
             candidate.close()
+
+
+@contextlib.contextmanager
+def _signals_deferred():
+    """Holds back what would raise between a process's start and our knowing of it.
+
+    By handlers and not by a mask, which the new process would inherit. Python runs handlers in the
+    main thread only.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held = []
+    handlers = {number: signal.signal(number, lambda number, _: held.append(number))
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number in held:
+            signal.raise_signal(number)
 
 
 def _answers(port, greets):

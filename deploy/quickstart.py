@@ -6,6 +6,7 @@
 """The part of deploy/quickstart that runs as root."""
 
 import argparse
+import contextlib
 import errno
 import re
 import shutil
@@ -39,40 +40,48 @@ LISTENERS = [
 PROTOCOLS = ("imap", "pop3", "smtp")
 
 
+class Interruption:
+    """Ctrl-C and the like as SystemExit, once; raise_again for who may have swallowed it."""
+
+    def __init__(self):
+        self.number = None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._handle)
+
+    def raise_again(self):
+        if self.number is not None:
+            raise SystemExit(128 + self.number)
+
+    def _handle(self, number, _frame):
+        for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(other, signal.SIG_IGN)  # the cleaning up is under way
+        self.number = number
+        self.raise_again()
+
+
 def main():
     options = parse_arguments()
     sys.stdout.reconfigure(encoding="utf-8", line_buffering=True)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end_in_order)
     require_free_ports(options.port_offset)
-
-    directory = Path(tempfile.mkdtemp(prefix="gatepost-"))
-    directory.chmod(0o755)  # the backends' own users must get through
-    started = []
-    status = 1
-    try:
-        status = run(options, directory, started)
-    except (BackendError, OSError) as error:
-        print(f"quickstart: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        status = 130
-    finally:
-        # Nothing may interrupt this.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        for server in reversed(started):
-            server.stop()
-        shutil.rmtree(directory, ignore_errors=True)
-    return status
+    interruption = Interruption()
+    with contextlib.ExitStack() as cleanup:
+        directory = Path(tempfile.mkdtemp(prefix="gatepost-"))
+        cleanup.callback(shutil.rmtree, directory, ignore_errors=True)
+        directory.chmod(0o755)  # the backends' own users must get through
+        try:
+            return run(options, directory, cleanup, interruption)
+        except (BackendError, OSError) as error:
+            print(f"quickstart: {error}", file=sys.stderr)
+            return 1
 
 
-def run(options, directory, started):
+def run(options, directory, cleanup, interruption):
     printer = Printer()
     authority = CertificateAuthority(directory / "tls")
     certificate = authority.issue("gatepost", [HOST_NAME, "localhost", ADDRESS])
 
     backends = Backends(directory / "backends", authority=authority)
-    started.append(backends)
+    cleanup.callback(backends.stop)
     backends.start()
 
     ports = {port: port + options.port_offset for _, port, _ in LISTENERS}
@@ -82,7 +91,7 @@ def run(options, directory, started):
     gateway = Server("Gatepost", [options.gatepost, "serve", "--config", config],
                      [port for name, port in ports.items() if name not in (993, 995, 465)],
                      [ports[port] for port in (993, 995, 465)], directory / "gatepost.log")
-    started.append(gateway)
+    cleanup.callback(gateway.stop)
     gateway.start()
 
     metrics_url = f"http://{ADDRESS}:{ADMIN_PORT + options.port_offset}/metrics"
@@ -93,7 +102,7 @@ def run(options, directory, started):
                   "S: what it gets from Gatepost.")
     tour = Tour(printer, ADDRESS, ports, HOST_NAME, authority.ca_file, backends.users, DOMAIN,
                 metrics_url)
-    tour.run()
+    tour.run(interruption.raise_again)
     printer.plain()
     if tour.failures:
         printer.bad(f"{len(tour.failures)} steps failed: {'; '.join(tour.failures)}")
@@ -107,7 +116,9 @@ def run(options, directory, started):
     try:
         while gateway.running and backends.dovecot.running and backends.postfix.running:
             time.sleep(0.5)
-    except KeyboardInterrupt:
+    except SystemExit:
+        if interruption.number != signal.SIGINT:
+            raise
         printer.plain("\nStopping, and removing everything.")
         return 0
     raise BackendError(f"a server ended by itself:\n{gateway.log_tail()}")
@@ -119,10 +130,6 @@ def parse_arguments():
     parser.add_argument("--port-offset", type=int, default=0)
     parser.add_argument("--once", action="store_true")
     return parser.parse_args()
-
-
-def end_in_order(number, _frame):
-    sys.exit(128 + number)
 
 
 def require_free_ports(offset):

@@ -81,7 +81,8 @@ class Tour:
         self._message = self._phone = self._laptop = None
         self._waits = 0
 
-    def run(self):
+    def run(self, interrupted):
+        """Makes the tour; `interrupted` raises when it shall end before."""
         before = self._read_metrics()
         steps = [
             ("Bob sends a message: SMTP 465, implicit TLS, AUTH PLAIN", WHOLE, self._send_465),
@@ -114,6 +115,8 @@ class Tour:
             else:
                 self._print.wire(self._transcript.take(most_lines))
                 self._print.good(result)
+            # A client that is interrupted in a reply may raise something of its own instead.
+            interrupted()
 
     # The steps, in order. Each returns what it has shown, or raises.
 
