@@ -12,6 +12,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts Dovecot and Postfix in a private directory on loopback."""
 
+import base64
 import contextlib
 import os
 import pwd
@@ -244,7 +245,9 @@ class Backends:
 
     def _write_users(self):
         # Dovecot's password file, user:password, for its auth process alone.
-        lines = [f"{user}:{{PLAIN}}{password}\n" for user, password in self.users.items()]
+        # Base64 lets a password have a colon.
+        lines = [f"{user}:{{PLAIN.b64}}{base64.b64encode(password.encode()).decode()}\n"
+                 for user, password in self.users.items()]
         _write(self.directory / "users", "".join(lines), 0o640)
         os.chown(self.directory / "users", 0, pwd.getpwnam("dovecot").pw_gid)
         mail = self.directory / "mail"

@@ -215,7 +215,7 @@ drain_timeout = "2s"
 
 
 def hints(backends, authority, ports, metrics_url, gateway, config):
-    users = "\n".join(f"    {user}@{DOMAIN:<14} user {user:<6} password {password}"
+    users = "\n".join(f"    {f'{user}@{DOMAIN}':<20} user {user:<6} password {password}"
                       for user, password in backends.users.items())
     return f'''
 Gatepost keeps running. For your own mail program:
