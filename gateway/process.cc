@@ -30,7 +30,8 @@ using observe::Level;
 using observe::Metric;
 
 constexpr uint64_t kStuckNs = 10'000'000'000;  // a loop silent for so long is not healthy
-constexpr uint64_t kHousekeepingMs = 2'000;
+constexpr uint64_t kHousekeepingMs = 1'000;
+constexpr uint32_t kTrimSessions = 100;
 constexpr double kProbePatienceS = 5;
 
 tls::Profile FromConfig(config::TlsProfile profile) {
@@ -208,7 +209,8 @@ class Server {
   std::unique_ptr<observe::AdminHttp> admin_;
   std::atomic<bool> started_{false};
   double start_time_ = UnixTime(std::chrono::system_clock::now());
-  double last_resident_ = 0;
+  uint32_t last_sessions_ = 0;
+  uint32_t peak_sessions_ = 0;
   uv_loop_t loop_{};
   std::thread joiner_;
 };
@@ -446,12 +448,13 @@ void Server::OnSignal(int number) {
 
 // Housekeep gives memory back after many sessions have left; the allocator alone would keep it.
 void Server::Housekeep() {
-  const double resident = ResidentBytes();
-  if (resident < last_resident_ * 0.98) return void(last_resident_ = resident);
-  const struct mallinfo2 info = mallinfo2();
-  const size_t free_bytes = info.fordblks;
-  if (free_bytes > 8U * 1024 * 1024 && free_bytes > info.uordblks / 4) malloc_trim(0);
-  last_resident_ = resident;
+  const uint32_t sessions = runtime_->limits->total();
+  const bool leaving = sessions < last_sessions_;
+  last_sessions_ = sessions;
+  peak_sessions_ = std::max(peak_sessions_, sessions);
+  if (leaving || peak_sessions_ - sessions < kTrimSessions + sessions / 4) return;
+  malloc_trim(0);
+  peak_sessions_ = sessions;
 }
 
 }  // namespace

@@ -26,6 +26,7 @@ class ConnectionLimits {
   void Release(const Address& client);
 
   [[nodiscard]] uint32_t max_total() const { return max_total_; }
+  [[nodiscard]] uint32_t total() const { return total_.load(std::memory_order_relaxed); }
 
  private:
   struct Hash {

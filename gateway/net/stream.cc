@@ -173,8 +173,8 @@ void Stream::Send(Bytes wire) {
 }
 
 void Stream::Enqueue(Bytes wire) {
+  queued_.reserve(queued_.size() + wire.size());  // exactly: most of the time this is all
   queued_.insert(queued_.end(), wire.begin(), wire.end());
-  if (unsent() > kHighWaterBytes) above_high_water_ = true;
 }
 
 void Stream::StartQueued() {
@@ -208,11 +208,9 @@ void Stream::OnWritten(int status) {
     return Fail(uv_strerror(status));
   }
   if (!queued_.empty()) StartQueued();
-  if (unsent() == 0 && shutdown_wanted_) FinishShutdown();
-  if (unsent() == 0 || (above_high_water_ && unsent() < kLowWaterBytes)) {
-    above_high_water_ = false;
-    observer_->OnStreamEvent(*this, Event::kDrained);
-  }
+  if (unsent() > 0) return;
+  if (shutdown_wanted_) FinishShutdown();
+  observer_->OnStreamEvent(*this, Event::kDrained);
 }
 
 void Stream::ShutdownWrite() {

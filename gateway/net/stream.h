@@ -55,8 +55,7 @@ class Stream {
     kTlsEstablished,  // the handshake is done
     kEnd,             // the peer sends nothing more (FIN or close_notify); writing may go on
     kFailed,          // reset, TLS failure: nothing more in either direction; see error()
-    kDrained          // unsent() fell below kLowWaterBytes after having been above kHighWaterBytes,
-                      // or to 0
+    kDrained          // unsent() fell to 0 after the kernel had refused something
   };
 
   class Observer {
@@ -68,9 +67,6 @@ class Stream {
    protected:
     ~Observer() = default;
   };
-
-  static constexpr size_t kHighWaterBytes = 64 * 1024;
-  static constexpr size_t kLowWaterBytes = 16 * 1024;
 
   // Takes a connected handle. Reading starts with ResumeReading.
   Stream(StreamIo& io, HandlePtr<uv_tcp_t> handle, Observer& observer);
@@ -142,7 +138,6 @@ class Stream {
   bool awaiting_hello_ = false;  // the first bytes of a TLS client
   bool ended_ = false;
   bool failed_ = false;
-  bool above_high_water_ = false;
   bool shutdown_wanted_ = false;
   bool shutdown_done_ = false;
 };

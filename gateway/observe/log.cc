@@ -16,7 +16,7 @@
 namespace gatepost::observe {
 namespace {
 
-constexpr size_t kQueueLines = 8192;
+constexpr size_t kQueueLines = 2048;  // 350 bytes each, allocated at once
 constexpr size_t kMaxValueBytes = 512;
 
 std::string_view Name(Level level) {

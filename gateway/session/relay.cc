@@ -27,7 +27,7 @@ void Relay::FromClient(Bytes plaintext) {
   if (state_ == State::kEnded) return;
   if (!scanner_) {
     backend_->Write(plaintext);
-    if (backend_->unsent() > Stream::kHighWaterBytes) client_.PauseReading();
+    if (backend_->unsent() > 0) client_.PauseReading();
     return;
   }
   const std::string_view text = net::AsText(plaintext);
@@ -111,7 +111,7 @@ void Relay::FromBackend(Bytes plaintext) {
       last_two_[0] = last_two_[1];
     }
     last_two_[1] = static_cast<char>(plaintext.back());
-    if (client_.unsent() > Stream::kHighWaterBytes) backend_->PauseReading();
+    if (client_.unsent() > 0) backend_->PauseReading();
     return;
   }
   const std::string_view text = net::AsText(plaintext);
@@ -168,14 +168,13 @@ size_t Relay::ScanBackendPiece(std::string_view input) {
 // Flow starts and stops reading: a side is read as long as the other can take what it says.
 void Relay::Flow() {
   if (state_ == State::kEnded) return;
-  if (waiting_ || state_ == State::kNeedsBackend || backend_ == nullptr ||
-      backend_->unsent() > Stream::kHighWaterBytes) {
+  if (waiting_ || state_ == State::kNeedsBackend || backend_ == nullptr || backend_->unsent() > 0) {
     client_.PauseReading();
   } else {
     client_.ResumeReading();
   }
   if (backend_ == nullptr || state_ == State::kNeedsBackend) return;
-  if (client_.unsent() > Stream::kHighWaterBytes) {
+  if (client_.unsent() > 0) {
     backend_->PauseReading();
   } else {
     backend_->ResumeReading();

@@ -1,8 +1,9 @@
 // The relay: the hot path of a logged-in session, bytes both ways.
 //
 // Opaque for IMAP and POP3; for SMTP a RelayScanner decides over each piece. What is read from one
-// side is written to the other at once; when the other side can't take it, reading stops. Nothing
-// is held while idle. Owned by its session; one loop thread. SPDX-License-Identifier: Apache-2.0
+// side is written to the other at once; when the other side can't take all of it, reading stops.
+// Nothing is held while idle. Owned by its session; one loop thread. SPDX-License-Identifier:
+// Apache-2.0
 #pragma once
 
 #include <cstdint>

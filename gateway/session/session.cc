@@ -303,7 +303,7 @@ Session::Wait Session::DoDialogue() {
   FlushToClient();
   return std::visit(Overloaded{[&](protocols::NeedInput&) {
                                  if (client_->ended()) return Close(CloseReason::kClientGone);
-                                 if (client_->unsent() > Stream::kHighWaterBytes) {
+                                 if (client_->unsent() > 0) {
                                    client_->PauseReading();  // it asks and does not listen
                                  } else {
                                    client_->ResumeReading();

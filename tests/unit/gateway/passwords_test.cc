@@ -14,7 +14,8 @@ namespace {
 
 // "secret", by openssl passwd -6.
 constexpr char kSha512[] =
-    "$6$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiOQSpT0Y77vwPZN.Pq.H91p5h"
+    "$6$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiOQSpT0Y77vwPZN.Pq."
+    "H91p5h"
     "VO1";
 
 class TemporaryFile {
