@@ -29,7 +29,8 @@ TEST(FormatLine, EmptyTextIsLeftOut) {
 }
 
 TEST(FormatLine, UntrustedBytesCannotForgeALine) {
-  const std::string user("x\r\nts=T level=info event=session user=\"root\" \x1b[2J\0z\xff", 56);
+  using namespace std::string_literals;
+  const std::string user = "x\r\nts=T level=info event=session user=\"root\" \x1b[2J\0z\xff"s;
   for (const auto format : {kLogfmt, kJson}) {
     const std::string line =
         FormatLine(format, "T", Level::kWarning, "login_failed", {{"user", user}});
