@@ -35,7 +35,7 @@ struct Field {
 
 class Log {
  public:
-  // Opens the destination; throws spdlog::spdlog_ex when the file can't be opened (start-up only).
+  // Opens the destination; throws std::system_error when the file can't be opened (start-up only).
   explicit Log(const config::Log& settings);
   ~Log();  // writes what is queued
   Log(const Log&) = delete;

@@ -43,7 +43,6 @@ const std::vector<Library>& Libraries() {
       {"tl/expected.hpp", {"config", "tls", "gateway"}},
       {"uv.h", {"gateway"}},
       {"prometheus/", {"gateway"}},
-      {"spdlog/", {"gateway"}},
       {"fmt/", {"gateway"}},
       {"civetweb.h", {"gateway"}},
       {"CLI/", {"gateway"}},
