@@ -2,15 +2,15 @@
 #include "gateway/process.h"
 
 #include <malloc.h>
-#include <signal.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <exception>
 #include <fstream>
 #include <map>
@@ -354,7 +354,7 @@ int Server::Run() {
   RegisterMetrics();
   const config::Config& settings = runtime_->config;
   for (uint32_t i = 0; i < WorkerCount(); ++i) {
-    workers_.push_back(std::make_unique<Worker>(*runtime_, i, std::move(sockets_[i])));
+    workers_.push_back(std::make_unique<Worker>(*runtime_, i, sockets_[i]));
   }
   if (settings.admin.address) {
     auto admin = observe::AdminHttp::Start(

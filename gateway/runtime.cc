@@ -24,8 +24,8 @@ ProtocolSeries::ProtocolSeries(protocols::Protocol protocol, std::string_view au
     closed[i] = metrics.Counter(Metric::kSessionsClosed,
                                 {name, session::Info(static_cast<session::CloseReason>(i)).label});
   }
-  static constexpr std::array<std::string_view, kSize<AuthResult>> kResults = {
-      "ok", "failed", "tempfail", "aborted", "refused"};
+  static constexpr std::array<std::string_view, kSize<AuthResult>> kResults = {"ok", "failed",
+                                                                               "tempfail"};
   for (size_t m = 0; m < auth_attempts.size(); ++m) {
     for (size_t t = 0; t < auth_attempts[m].size(); ++t) {
       for (size_t r = 0; r < auth_attempts[m][t].size(); ++r) {
@@ -56,6 +56,7 @@ ProtocolSeries::ProtocolSeries(protocols::Protocol protocol, std::string_view au
   bad_command = error("bad_command");
   line_too_long = error("line_too_long");
   bad_base64 = error("bad_base64");
+  auth_aborted = error("auth_aborted");
   auth_required = error("auth_required");
   tls_required = error("tls_required");
   unknown_mechanism = error("unknown_mechanism");

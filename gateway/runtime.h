@@ -27,7 +27,7 @@ namespace gatepost {
 enum class TlsMode : uint8_t { kNone, kStartTls, kImplicit, kCount };
 [[nodiscard]] std::string_view Name(TlsMode mode);
 
-enum class AuthResult : uint8_t { kOk, kFailed, kTempFail, kAborted, kRefused, kCount };
+enum class AuthResult : uint8_t { kOk, kFailed, kTempFail, kCount };
 
 // Series of one protocol.
 struct ProtocolSeries {
@@ -46,8 +46,8 @@ struct ProtocolSeries {
   std::array<observe::CounterId, kSize<protocols::LoginFailure>> auth_failures;
   observe::CounterId bytes_in, bytes_out;
   observe::CounterId starttls_ok, starttls_refused, starttls_injection, starttls_failed;
-  observe::CounterId bad_command, line_too_long, bad_base64, auth_required, tls_required,
-      unknown_mechanism, smuggling, command_refused;
+  observe::CounterId bad_command, line_too_long, bad_base64, auth_aborted, auth_required,
+      tls_required, unknown_mechanism, smuggling, command_refused;
   observe::CounterId messages_accepted, messages_refused, messages_smuggling, recipients;  // SMTP
   observe::HistogramId message_bytes;
 };

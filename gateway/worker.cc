@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 #include <pthread.h>
-#include <signal.h>
 
 #include <algorithm>
+#include <csignal>
 #include <random>
 #include <utility>
 
@@ -20,7 +20,7 @@ constexpr uint32_t kMaxEarlyOpenings = 64;
 
 }  // namespace
 
-Worker::Worker(Runtime& runtime, uint32_t index, std::vector<Socket> sockets)
+Worker::Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sockets)
     : runtime_(runtime),
       index_(index),
       id_salt_(std::random_device()()),

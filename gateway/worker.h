@@ -38,7 +38,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   };
 
   // Takes the sockets. `index` 0 also probes the backends.
-  Worker(Runtime& runtime, uint32_t index, std::vector<Socket> sockets);
+  Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sockets);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;

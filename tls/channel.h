@@ -88,7 +88,7 @@ class Channel {
   // the ciphertext in any case (an incomplete record is kept inside) and returns the number of
   // plaintext bytes. During the handshake it drives the handshake, and goes on to the data behind
   // it. What came before a failure or a close_notify in the same call is returned.
-  static constexpr size_t kPlaintextMargin = 16 * 1024;
+  static constexpr size_t kPlaintextMargin = size_t{16} * 1024;
   [[nodiscard]] size_t Receive(Bytes ciphertext, std::span<uint8_t> plaintext);
 
   // PeerClosed tells that the TCP connection ended: without a close_notify before, that is a

@@ -202,7 +202,8 @@ void PasswordAuthority::StartJobs() {
         },
         [](uv_work_t* work, int) {
           std::unique_ptr<Job> done(static_cast<Job*>(work->data));
-          if (done->owner != nullptr) done->owner->Finish(std::move(done));
+          PasswordAuthority* owner = done->owner;
+          if (owner != nullptr) owner->Finish(std::move(done));
         });
     if (status != 0) return;
     running_.push_back(job.release());

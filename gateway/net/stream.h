@@ -34,7 +34,7 @@ inline std::string_view AsText(Bytes bytes) {
 // StreamIo is what all streams of one worker share: its loop and the scratch memory for the one
 // call that is under way.
 struct StreamIo {
-  static constexpr size_t kReceiveBytes = 128 * 1024;
+  static constexpr size_t kReceiveBytes = size_t{128} * 1024;
 
   explicit StreamIo(uv_loop_t* uv_loop)
       : loop(uv_loop),

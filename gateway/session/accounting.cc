@@ -19,8 +19,7 @@ void Session::CountServer() {
   shard.Add(series.tls_required, now.tls_required - known.tls_required);
   shard.Add(series.auth_required, now.auth_required - known.auth_required);
   shard.Add(series.starttls_refused, now.starttls_refused - known.starttls_refused);
-  for (uint32_t i = known.aborted_auth; i < now.aborted_auth; ++i) CountAuth(AuthResult::kAborted);
-  for (uint32_t i = known.tls_required; i < now.tls_required; ++i) CountAuth(AuthResult::kRefused);
+  shard.Add(series.auth_aborted, now.aborted_auth - known.aborted_auth);
   known = now;
 }
 

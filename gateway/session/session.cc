@@ -21,7 +21,7 @@ using protocols::LoginFailure;
 using protocols::Notice;
 
 constexpr size_t kMaxPipelinedBytes =
-    64 * 1024;  // read ahead of a login; the rest stays in the socket
+    size_t{64} * 1024;  // read ahead of a login; the rest stays in the socket
 constexpr uint64_t kMaxPenaltyMs = 15'000;
 constexpr uint64_t kHalfClosedMs = 60'000;  // for a backend to finish once the client has ended
 constexpr uint64_t kTellBackendMs = 2'000;  // of silence before a TLS backend learns that
