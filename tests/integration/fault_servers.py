@@ -64,6 +64,10 @@ class Server:
         finally:
             wire.close()
 
+    def threads(self):
+        """One for each connection that there was."""
+        return list(self._threads)
+
     def drop_connections(self, reset=False):
         """Ends every connection, with FIN or RST; the listener stays."""
         with self._lock:

@@ -209,31 +209,32 @@ class Pipelining(MailTestCase):
 class HalfClose(MailTestCase):
     """A client may end its side and read on: every answer still comes.
 
-    The backends speak cleartext here: behind TLS, Dovecot 2.3 itself forgets its answers when its
-    client half-closes, with or without a gateway in between.
+    Behind TLS, Dovecot 2.3 itself forgets its answers when its client half-closes; the gateway
+    tells a backend behind TLS only when it has fallen silent.
     """
 
-    @classmethod
-    def setUpClass(cls):
-        cls.share(port_table(), {
-            "stores-imap": {"members": [address(backends.imap_port)], "tls": "none"},
-            "stores-pop3": {"members": [address(backends.pop3_port)], "tls": "none"},
-            "outgoing": {"members": [address(backends.smtp_port)], "tls": "none"}})
-        cls.gate.wait_capabilities()
-
     def test_behind_quit(self):
-        for name, commands, answers in (
-                ("993", "a SELECT INBOX\r\nb NOOP\r\nc LOGOUT\r\n", ["a OK", "b OK", "c OK"]),
-                ("143", "a SELECT INBOX\r\nb NOOP\r\nc LOGOUT\r\n", ["a OK", "b OK", "c OK"]),
-                ("995", "STAT\r\nNOOP\r\nQUIT\r\n", ["+OK", "+OK", "+OK"]),
-                ("465", "NOOP\r\nRSET\r\nQUIT\r\n", ["250", "250", "221"])):
-            for tls in (None, False) if name == "143" else (None,):
-                with self.subTest(name, tls=tls), self.login(name, tls=tls) as wire:
+        cleartext = {"stores-imap": backends.imap_port, "stores-pop3": backends.pop3_port,
+                     "outgoing": backends.smtp_port}
+        plain = self.start(port_table(), {pool: {"members": [address(port)], "tls": "none"}
+                                          for pool, port in cleartext.items()})
+        plain.wait_capabilities()
+        imap = "a SELECT INBOX\r\nb NOOP\r\nc LOGOUT\r\n", ["a OK", "b OK", "c OK"]
+        pop3 = "STAT\r\nNOOP\r\nQUIT\r\n", ["+OK"] * 3
+        smtp = "NOOP\r\nRSET\r\nQUIT\r\n", ["250", "250", "221"]
+        for gate in (plain, type(self).gate):
+            for name, tls, (commands, answers) in (
+                    ("993", None, imap), ("143", None, imap), ("143", False, imap),
+                    ("995", None, pop3), ("465", None, smtp)):
+                with self.subTest(name, tls=tls, backend=gate.pools["outgoing"]["tls"]), \
+                        clients.logged_in(gate, name, "alice", backends.users["alice"],
+                                          tls=tls) as wire:
                     wire.send(commands)
                     wire.half_close()
                     lines = wire.rest().decode().splitlines()
                     got = [line for line in lines if line.startswith(tuple(answers))]
                     self.assertEqual(len(got), len(answers), lines)
+        plain.settled()
 
     def test_before_login(self):
         with self.gate.connect("993", tls=True) as wire:
@@ -259,9 +260,9 @@ class HalfClose(MailTestCase):
         with RecordingImap(after_login=talk) as cleartext, \
                 RecordingImap(after_login=talk, tls=certificates().server_context()) as encrypted:
             gate = self.start(
-                {f"{tls}-{pool}": {"protocol": "imap", "tls": tls, "pool": pool,
-                                   **({"cleartext_login": "allow"} if tls == "starttls" else {})}
-                 for tls in ("implicit", "starttls") for pool in ("cleartext", "encrypted")},
+                {f"{mode}-{pool}": {"protocol": "imap", "tls": mode, "pool": pool,
+                                    **({"cleartext_login": "allow"} if mode == "starttls" else {})}
+                 for mode in ("implicit", "starttls") for pool in ("cleartext", "encrypted")},
                 {"cleartext": {"members": [cleartext.member], "tls": "none"},
                  "encrypted": {"members": [encrypted.member], **tls}})
             for name, keys in gate.listeners.items():
