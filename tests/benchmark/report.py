@@ -22,8 +22,8 @@ class Results:
         self.runs = {}
 
     def add(self, figure, peer, report):
-        if "pss_base" in report and "pss_after" in report:
-            report["after_ratio"] = report["pss_after"] / report["pss_base"]
+        if "pss_warm" in report and "pss_after" in report:
+            report["after_ratio"] = report["pss_after"] / report["pss_warm"]
         self.runs.setdefault(figure, {}).setdefault(peer, []).append(report)
 
     def values(self, figure, peer, key):
