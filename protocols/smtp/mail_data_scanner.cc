@@ -6,7 +6,7 @@
 #include <cstring>
 
 #ifdef __SSE2__
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
 namespace gatepost::smtp {
@@ -51,6 +51,60 @@ Masks Classify(const char* block) {
 }
 #endif
 
+// QuietBytes returns how many whole blocks at the beginning of `data` hold nothing to look at:
+// neither a bare newline nor, with `dots`, a dot at the beginning of a line. The byte before `data`
+// is read.
+#ifdef __SSE2__
+__attribute__((target("avx2"))) size_t QuietBytesAvx2(const char* data, size_t size, bool dots) {
+  const __m256i cr = _mm256_set1_epi8('\r');
+  const __m256i lf = _mm256_set1_epi8('\n');
+  const __m256i dot = dots ? _mm256_set1_epi8('.') : lf;  // LF behind LF is an event anyway
+  size_t offset = 0;
+  for (; offset + kBlock <= size; offset += kBlock) {
+    __m256i events = _mm256_setzero_si256();
+    for (size_t i = offset; i < offset + kBlock; i += 32) {
+      const __m256i here = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + i));
+      const __m256i before = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + i - 1));
+      const __m256i bare =
+          _mm256_xor_si256(_mm256_cmpeq_epi8(here, lf), _mm256_cmpeq_epi8(before, cr));
+      const __m256i dotted =
+          _mm256_and_si256(_mm256_cmpeq_epi8(here, dot), _mm256_cmpeq_epi8(before, lf));
+      events = _mm256_or_si256(events, _mm256_or_si256(bare, dotted));
+    }
+    if (_mm256_testz_si256(events, events) == 0) break;
+  }
+  return offset;
+}
+
+size_t QuietBytesSse2(const char* data, size_t size, bool dots) {
+  const __m128i cr = _mm_set1_epi8('\r');
+  const __m128i lf = _mm_set1_epi8('\n');
+  const __m128i dot = dots ? _mm_set1_epi8('.') : lf;
+  size_t offset = 0;
+  for (; offset + kBlock <= size; offset += kBlock) {
+    __m128i events = _mm_setzero_si128();
+    for (size_t i = offset; i < offset + kBlock; i += 16) {
+      const __m128i here = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data + i));
+      const __m128i before = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data + i - 1));
+      const __m128i bare = _mm_xor_si128(_mm_cmpeq_epi8(here, lf), _mm_cmpeq_epi8(before, cr));
+      const __m128i dotted = _mm_and_si128(_mm_cmpeq_epi8(here, dot), _mm_cmpeq_epi8(before, lf));
+      events = _mm_or_si128(events, _mm_or_si128(bare, dotted));
+    }
+    if (_mm_movemask_epi8(events) != 0) break;
+  }
+  return offset;
+}
+
+size_t QuietBytes(const char* data, size_t size, bool dots) {
+  static const bool has_avx2 = __builtin_cpu_supports("avx2") != 0;
+  return has_avx2 ? QuietBytesAvx2(data, size, dots) : QuietBytesSse2(data, size, dots);
+}
+#else
+size_t QuietBytes(const char*, size_t, bool) {
+  return 0;
+}
+#endif
+
 using Found = MailDataScanner::Found;
 using Result = MailDataScanner::Result;
 
@@ -78,6 +132,12 @@ MailDataScanner::Result MailDataScanner::Scan(std::string_view data) {
   uint64_t after_cr = 0;
   uint64_t at_line = position_ == Position::kLine ? 1 : 0;
   for (size_t offset = 0; offset < data.size(); offset += kBlock) {
+    if (offset > 0) {
+      offset += QuietBytes(data.data() + offset, data.size() - offset, dots_matter);
+      if (offset == data.size()) break;
+      after_cr = data[offset - 1] == '\r' ? 1 : 0;
+      at_line = data[offset - 1] == '\n' ? 1 : 0;
+    }
     const size_t length = std::min(kBlock, data.size() - offset);
     char tail[kBlock];
     const char* block = data.data() + offset;

@@ -74,7 +74,7 @@ std::string Forbidden(const Folder& folder, std::string_view header, bool quoted
   // The engines are standard C++, but for explicit_bzero, which <cstring> lacks, and the compiler's
   // own SSE2.
   if (folder.name == "protocols") {
-    return Contains({"string.h", "emmintrin.h"}, header) ? "" : "not the standard library";
+    return Contains({"string.h", "immintrin.h"}, header) ? "" : "not the standard library";
   }
   if (header.ends_with(".h")) return "";  // the system's
   return "a library that no folder has";
