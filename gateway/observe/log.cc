@@ -22,7 +22,7 @@ namespace {
 
 constexpr size_t kMaxPendingBytes =
     size_t{16} * 1024 * 1024;  // of lines not written yet; then they drop
-constexpr size_t kKeepBytes = size_t{256} * 1024;
+constexpr size_t kKeepBytes = size_t{16} * 1024;
 constexpr auto kGather = std::chrono::milliseconds(20);
 constexpr size_t kMaxValueBytes = 512;
 
