@@ -6,8 +6,9 @@ import subprocess
 import unittest
 
 import clients
-from fault_servers import RecordingImap
+from fault_servers import RecordingImap, Server
 from gatepost import GatewayTestCase, sanitized
+from wire import poll_until
 
 ROUNDS = 50
 
@@ -55,3 +56,76 @@ class SystemCalls(GatewayTestCase):
             if not call.startswith(("+++", "---", "<...")):
                 calls.append(call)
         return calls
+
+
+class Flights(GatewayTestCase):
+    """How many times a login waits for the backend: what a backend 20 ms away multiplies.
+
+    The sequences (C: we send, one segment; S: the backend answers; the connection itself is one more):
+
+        IMAP  S: * OK [CAPABILITY …]   C: AUTHENTICATE PLAIN with its response   S: OK
+        POP3  S: +OK                   C: USER and PASS                          S: +OK, +OK
+        SMTP  S: 220                   C: EHLO     S: 250     C: AUTH PLAIN …    S: 235
+
+    nginx 1.22 needs two more for IMAP (LOGIN with two synchronising literals) and one more for POP3.
+    """
+
+    REPLIES = {  # what the backend answers to a line that begins so
+        "imap": {"": "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready\r\n",
+                 "AUTHENTICATE": "{tag} OK done\r\n", "LOGOUT": "* BYE\r\n{tag} OK done\r\n"},
+        "pop3": {"": "+OK ready\r\n", "CAPA": "+OK\r\nUSER\r\nPIPELINING\r\n.\r\n",
+                 "USER": "+OK\r\n", "PASS": "+OK done\r\n", "QUIT": "+OK bye\r\n"},
+        "smtp": {"": "220 ready\r\n", "EHLO": "250-b\r\n250 AUTH PLAIN\r\n",
+                 "AUTH": "235 2.7.0 done\r\n", "QUIT": "221 bye\r\n"},
+    }
+    LOGIN = {"imap": ["AUTHENTICATE"], "pop3": ["USER PASS"], "smtp": ["EHLO", "AUTH"]}
+
+    def flights(self, protocol, ready=0, **pool):
+        """The verbs of each flight of the connection that carried the login, and how many of them had
+        been sent before the client came. Waits for `ready` idle connections first."""
+        connections = []
+
+        def talk(wire):
+            flights = []
+            connections.append(flights)
+            wire.send(self.REPLIES[protocol][""])
+            while True:
+                data = wire.sock.recv(65536).decode()
+                if not data:
+                    return
+                lines = [line.split() for line in data.splitlines()]
+                if protocol == "imap":
+                    lines = [[line[1], line[0]] for line in lines]
+                flights.append(" ".join(line[0] for line in lines))
+                for line in lines:
+                    wire.send(self.REPLIES[protocol][line[0]].format(tag=line[-1]))
+
+        with Server(talk) as backend:
+            gate = self.start({"in": {"protocol": protocol, "tls": "implicit", "pool": "p"}},
+                              {"p": {"members": [backend.member], "tls": "none", **pool}},
+                              process={"workers": 1})
+            gate.wait_capabilities()
+            # The probe leaves; a ready connection has been greeted, asked what it must, and stays.
+            prelude = {"imap": 0, "pop3": 1, "smtp": 1}[protocol]
+            poll_until(lambda: sum(len(f) == prelude and len(backend.wires) > 0
+                                   for f in connections) >= ready, "ready connections")
+            with gate.connect("in", tls=True) as wire:  # the loop has read what came before it
+                clients.greeting(wire)
+            before = [len(flights) for flights in connections]
+            with clients.logged_in(gate, "in", "u", "p"):
+                logins = [(flights, old) for flights, old in
+                          zip(connections, before + [0] * len(connections))
+                          if any("AUTH" in flight or "PASS" in flight for flight in flights)]
+            self.assertEqual(len(logins), 1)
+            return logins[0]
+
+    def test_as_few_as_the_protocol_allows(self):
+        for protocol, expected in self.LOGIN.items():
+            with self.subTest(protocol):
+                self.assertEqual(self.flights(protocol), (expected, 0))
+
+    def test_a_ready_connection_has_only_the_login_left(self):
+        for protocol, expected in self.LOGIN.items():
+            with self.subTest(protocol):
+                flights, before = self.flights(protocol, ready=1, ready_connections=1)
+                self.assertEqual(flights[before:], expected[-1:])
