@@ -26,7 +26,8 @@ struct Session::Login {
   std::vector<uint32_t> order;            // of the pool's members
   size_t attempt = 0;
   std::unique_ptr<backends::Opening> opening;
-  bool early = false;  // the opening was begun before the client's login
+  bool early = false;   // the opening was begun before the client's login
+  bool waited = false;  // the connection was opened before it was needed
   protocols::LoginFailure failure = protocols::LoginFailure::kUnavailable;
   uint64_t penalty_ms = 0;
   protocols::ServerCounts counted;  // what metrics know already

@@ -377,8 +377,9 @@ Session::Wait Session::BeginBackend() {
   return OpenBackend();
 }
 
-// OpenBackend begins to connect to the member whose turn it is, unless that has begun already.
-Session::Wait Session::OpenBackend() {
+// OpenBackend begins to connect to the member whose turn it is, unless that has begun already or a
+// connection lies ready (and `fresh` does not forbid it).
+Session::Wait Session::OpenBackend(bool fresh) {
   const config::Member& member = login_->backend
                                      ? *login_->backend
                                      : pool_->settings().members[login_->order[login_->attempt]];
@@ -388,8 +389,9 @@ Session::Wait Session::OpenBackend() {
     EndEarly(true);
   } else {
     EndEarly(false);
-    opening = worker_.ready_store().Take(*pool_, member, *this);
+    if (!fresh) opening = worker_.ready_store().Take(*pool_, member, *this);
   }
+  login_->waited = opening != nullptr;
   if (!opening) {
     opening = std::make_unique<backends::Opening>(worker_, *pool_, member, false, *this);
   }
@@ -469,6 +471,9 @@ Session::Wait Session::DoBackendLogin() {
 // NextBackend tries the pool's next member, or gives up.
 Session::Wait Session::NextBackend(LoginFailure otherwise, std::string detail) {
   DropBackend();
+  // The backend may have given up a connection that waited, just when it was needed: no fault of
+  // the member's, and no answer to the login was heard.
+  if (login_->waited) return OpenBackend(true);
   if (!login_->backend && login_->attempt + 1 < login_->order.size()) {
     worker_.log().Write(observe::Level::kWarning, "backend_failed",
                         {{"id", worker_.IdText(id_)},
