@@ -442,17 +442,19 @@ class SlowClients(FaultTestCase):
             wire.skip(50_000_000)
             received.append(50_000_000)
             wire.send("* BYE thanks\r\n")
-        with RecordingImap(after_login=take) as backend:
+        with RecordingImap(after_login=take) as backend, contextlib.ExitStack() as ending:
+            ending.callback(go_on.set)  # before the backend waits for its threads
             gate = self.start_imap([backend.member])
             with clients.logged_in(gate, "imaps", "u", "p") as wire:
                 before = gate.pss()
                 sent = []
 
                 def upload():
-                    for _ in range(50):
-                        wire.send(b"z" * 1_000_000)
-                        sent.append(1)
-                thread = threading.Thread(target=upload)
+                    with contextlib.suppress(OSError):  # a failed test closes it
+                        for _ in range(50):
+                            wire.send(b"z" * 1_000_000)
+                            sent.append(1)
+                thread = threading.Thread(target=upload, daemon=True)
                 thread.start()
                 self.wait_for_standstill(sent)
                 self.assertLess(len(sent), 50)
