@@ -83,8 +83,8 @@ struct Field : KeyText {
     return std::move(*this);
   }
   // Default states in words a default that is no constant.
-  Field&& Default(std::string words) && {
-    fallback = std::move(words);
+  Field&& Default(const std::string& words) && {
+    fallback = words;
     return std::move(*this);
   }
 };

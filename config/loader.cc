@@ -170,6 +170,7 @@ void Reader::Unknown(const toml::key& key, const std::string& path, const Table<
     });
   }
   std::vector<std::string_view> names;
+  names.reserve(known.size());
   for (const auto& [name, example] : known) names.push_back(name);
   // The top's tables are read elsewhere.
   if (path.empty() && std::count(names.begin(), names.end(), key.str()) > 0) return;

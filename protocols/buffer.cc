@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "protocols/buffer.h"
 
-#include <string.h>
-
 #include <algorithm>
 #include <cassert>
+#include <cstring>
 #include <utility>
 
 namespace gatepost::protocols {

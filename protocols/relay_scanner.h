@@ -52,6 +52,10 @@ class RelayScanner {
   // FromBackend likewise; what it appends to `to_client` goes before the bytes that it forwards.
   virtual Step FromBackend(std::string_view input, Buffer& to_client) = 0;
 
+  // SetBackend tells what the backend of the connection in use offers. Call it before the first
+  // bytes of each connection: members of a pool may differ.
+  virtual void SetBackend(const Capabilities& capabilities) = 0;
+
   // BackendReset tells that a fresh, logged-in backend connection took the place of the old one.
   virtual void BackendReset() = 0;
 

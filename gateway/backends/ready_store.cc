@@ -10,8 +10,10 @@
 namespace gatepost::backends {
 namespace {
 
-constexpr uint64_t kRenewMs = 20'000;  // the oldest of a shelf that nobody took from
-constexpr uint64_t kRetryMs = 5'000;   // after a failure
+// The age at which a connection that nobody took is renewed. Servers wait a minute or more for a
+// login.
+constexpr uint64_t kRenewMs = 45'000;
+constexpr uint64_t kRetryMs = 5'000;  // after a failure
 
 }  // namespace
 
@@ -45,7 +47,7 @@ class ReadyStore::Shelf final : private net::Deadlines::Entry, public Opening::O
     while (items_.size() < pool_.settings().ready_connections) {
       items_.push_back(std::make_unique<Opening>(worker_, pool_, member_, false, *this));
     }
-    worker_.deadlines().Arm(*this, kRenewMs);
+    worker_.deadlines().Arm(*this, kRenewMs / pool_.settings().ready_connections);
   }
 
   void OnOpened(Opening& opening) override {

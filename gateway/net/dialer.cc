@@ -12,7 +12,12 @@ struct Dial::Request {
 
 Dial::Dial(uv_loop_t* loop, Resolver& resolver, Deadlines& deadlines, std::string host,
            uint16_t port, std::chrono::milliseconds timeout, Observer& observer)
-    : loop_(loop), host_(std::move(host)), port_(port), observer_(observer), deadlines_(deadlines) {
+    : loop_(loop),
+      host_(std::move(host)),
+      port_(port),
+      observer_(observer),
+      deadlines_(deadlines),
+      give_up_ms_(uv_now(loop) + static_cast<uint64_t>(timeout.count())) {
   deadlines_.Arm(*this, static_cast<uint64_t>(timeout.count()));
   if (const Resolver::Answer* cached = resolver.Cached(host_);
       cached != nullptr && !cached->addresses.empty()) {
@@ -52,6 +57,9 @@ void Dial::TryNext() {
         });
     if (status == 0) {
       request_ = request.release();
+      const uint64_t now = uv_now(loop_);
+      const uint64_t left = give_up_ms_ > now ? give_up_ms_ - now : 0;
+      deadlines_.Arm(*this, left / (addresses_.size() - next_ + 1));
       return;
     }
     error_ = address_.Text() + ": " + uv_strerror(status);
@@ -74,6 +82,7 @@ void Dial::OnDeadline() {
   if (request_ == nullptr && result_ == Result::kRefused) return Finish(Result::kRefused, error_);
   if (request_ != nullptr) std::exchange(request_, nullptr)->dial = nullptr;
   connection_.reset();
+  if (next_ < addresses_.size() && uv_now(loop_) < give_up_ms_) return TryNext();
   Finish(Result::kTimeout,
          (addresses_.empty() ? host_ + ": name resolution" : address_.Text() + ": connecting") +
              " timed out");

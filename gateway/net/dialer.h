@@ -1,4 +1,5 @@
-// One connection attempt: a host name, its addresses in turn, one deadline for all.
+// One connection attempt: a host name, its addresses in turn, one deadline for all, of which each
+// address has its share, so that one that swallows packets does not hide the next.
 //
 // Owned by who wants the connection; destroying it cancels. One loop thread.
 // SPDX-License-Identifier: Apache-2.0
@@ -56,6 +57,7 @@ class Dial final : private Deadlines::Entry {
   uint16_t port_;
   Observer& observer_;
   Deadlines& deadlines_;
+  const uint64_t give_up_ms_;  // loop time
   std::unique_ptr<Resolver::Ticket> ticket_;
   std::vector<Address> addresses_;
   size_t next_ = 0;

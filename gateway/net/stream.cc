@@ -49,6 +49,14 @@ void Stream::StartTls(std::shared_ptr<const tls::ClientContext> context, std::st
   SendTransport();
 }
 
+size_t Stream::unsent() const {
+  const size_t outstanding =
+      outstanding_ == nullptr
+          ? 0
+          : uv_stream_get_write_queue_size(reinterpret_cast<const uv_stream_t*>(handle_.get()));
+  return outstanding + queued_.size();
+}
+
 // ---- reading
 // -------------------------------------------------------------------------------------
 
@@ -173,7 +181,9 @@ void Stream::Send(Bytes wire) {
 }
 
 void Stream::Enqueue(Bytes wire) {
-  queued_.reserve(queued_.size() + wire.size());  // exactly: most of the time this is all
+  // Exactly at first, since most of the time that is all; then twice as much each time.
+  const size_t needed = queued_.size() + wire.size();
+  if (queued_.capacity() < needed) queued_.reserve(std::max(needed, 2 * queued_.size()));
   queued_.insert(queued_.end(), wire.begin(), wire.end());
 }
 
@@ -183,7 +193,6 @@ void Stream::StartQueued() {
   pending->request.data = pending.get();
   uv_buf_t buffer = uv_buf_init(reinterpret_cast<char*>(pending->bytes.data()),
                                 static_cast<unsigned>(pending->bytes.size()));
-  outstanding_bytes_ = pending->bytes.size();
   outstanding_ = pending.get();
   const int status = uv_write(
       &pending->request, reinterpret_cast<uv_stream_t*>(handle_.get()), &buffer, 1,
@@ -196,13 +205,11 @@ void Stream::StartQueued() {
     (void)pending.release();
   } else {  // only possible on a handle without a socket
     outstanding_ = nullptr;
-    outstanding_bytes_ = 0;
   }
 }
 
 void Stream::OnWritten(int status) {
   outstanding_ = nullptr;
-  outstanding_bytes_ = 0;
   if (status < 0) {
     queued_ = {};
     return Fail(uv_strerror(status));

@@ -98,7 +98,7 @@ class Stream {
   void ResumeReading();
 
   // Bytes that were written but not yet taken by the kernel.
-  [[nodiscard]] size_t unsent() const { return outstanding_bytes_ + queued_.size(); }
+  [[nodiscard]] size_t unsent() const;
   [[nodiscard]] bool ended() const { return ended_; }
   [[nodiscard]] bool failed() const { return failed_; }
   [[nodiscard]] bool reading() const { return reading_; }
@@ -128,7 +128,6 @@ class Stream {
   std::unique_ptr<tls::Channel> channel_;
   std::vector<uint8_t> queued_;          // behind the outstanding write
   PendingWrite* outstanding_ = nullptr;  // owned by libuv until its callback
-  size_t outstanding_bytes_ = 0;
   uint64_t received_bytes_ = 0;
   uint64_t sent_bytes_ = 0;
   std::string error_;

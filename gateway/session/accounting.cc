@@ -82,29 +82,32 @@ void Session::LogEnd() {
     facts = client_->channel()->facts();
   }
   const CloseReasonInfo& info = Info(close_reason_);
-  worker_.log().Write(info.level, "session",
-                      {{"id", worker_.IdText(id_)},
-                       {"listener", listener_.settings.name},
-                       {"protocol", protocols::Name(listener_.protocol)},
-                       {"client", client_address_.Text()},
-                       {"tls", tls_mode_ == TlsMode::kNone ? "none" : facts.version},
-                       {"cipher", facts.cipher},
-                       {"group", facts.group},
-                       {"resumed", facts.version.empty() ? "" : (facts.resumed ? "yes" : "no")},
-                       {"sni", facts.server_name},
-                       {"mechanism", user_.empty() ? "" : sasl::Name(mechanism_)},
-                       {"user", user_},
-                       {"pool", pool_ == nullptr ? std::string_view() : pool_->settings().name},
-                       {"backend", backend_name_},
-                       {"login", logged_in_ ? "ok" : (failed_logins_ > 0 ? "failed" : "none")},
-                       {"result", info.label},
-                       {"duration_ms", static_cast<int64_t>(Now() - accepted_ms_)},
-                       {"login_ms", static_cast<int64_t>(login_ms_)},
-                       {"bytes_in", static_cast<int64_t>(relayed_in_)},
-                       {"bytes_out", static_cast<int64_t>(relayed_out_)},
-                       {"messages", static_cast<int64_t>(counted_.messages_accepted)},
-                       {"recipients", static_cast<int64_t>(counted_.recipients)},
-                       {"detail", detail_}});
+  worker_.log().Write(
+      info.level, "session",
+      {{"id", worker_.IdText(id_)},
+       {"listener", listener_.settings.name},
+       {"protocol", protocols::Name(listener_.protocol)},
+       {"client", client_address_.Text()},
+       {"tls", tls_mode_ == TlsMode::kNone ? "none" : facts.version},
+       {"cipher", facts.cipher},
+       {"group", facts.group},
+       {"resumed", facts.version.empty() ? "" : (facts.resumed ? "yes" : "no")},
+       {"sni", facts.server_name},
+       {"mechanism", user_.empty() ? "" : sasl::Name(mechanism_)},
+       {"user", user_},
+       {"pool", pool_ == nullptr ? std::string_view() : pool_->settings().name},
+       {"backend", backend_name_},
+       {"login", logged_in_ ? "ok"
+                            : (failed_logins_ > 0 ? "failed"
+                                                  : (deferred_logins_ > 0 ? "deferred" : "none"))},
+       {"result", info.label},
+       {"duration_ms", static_cast<int64_t>(Now() - accepted_ms_)},
+       {"login_ms", static_cast<int64_t>(login_ms_)},
+       {"bytes_in", static_cast<int64_t>(relayed_in_)},
+       {"bytes_out", static_cast<int64_t>(relayed_out_)},
+       {"messages", static_cast<int64_t>(counted_.messages_accepted)},
+       {"recipients", static_cast<int64_t>(counted_.recipients)},
+       {"detail", detail_}});
 }
 
 }  // namespace gatepost::session

@@ -9,14 +9,22 @@ using net::Bytes;
 using net::Stream;
 using protocols::RelayScanner;
 
-void Relay::AttachBackend(Stream& backend) {
+namespace {
+
+// Of replies of our own, and of data that the scanner changes, that a side has not taken yet.
+constexpr size_t kMaxUnsentBytes = size_t{64} * 1024;
+
+}  // namespace
+
+void Relay::AttachBackend(Stream& backend, const protocols::Capabilities& capabilities) {
   backend_ = &backend;
+  if (scanner_) scanner_->SetBackend(capabilities);
   if (state_ == State::kNeedsBackend) {
     state_ = State::kRunning;
     scanner_->BackendReset();
     ScanClient();
   }
-  if (client_ended_) EndClientDirection();
+  if (client_ended_ && state_ == State::kRunning) EndClientDirection();
   Flow();
 }
 
@@ -31,11 +39,11 @@ void Relay::FromClient(Bytes plaintext) {
     return;
   }
   const std::string_view text = net::AsText(plaintext);
-  if (held_client_.empty() && !waiting_ && state_ == State::kRunning) {
+  if (held_client_.empty() && !waiting_ && !blocked_ && state_ == State::kRunning) {
     held_client_.Append(text.substr(ScanClientPiece(text)));
   } else {
     held_client_.Append(text);
-    if (!waiting_) ScanClient();
+    if (!waiting_ && !blocked_) ScanClient();
   }
   Flow();
 }
@@ -58,8 +66,14 @@ size_t Relay::ScanClientPiece(std::string_view input) {
   };
   protocols::Buffer to_client;
   protocols::Buffer to_backend;
-  waiting_ = false;
+  waiting_ = blocked_ = false;
   while (consumed < input.size()) {
+    // A client that asks and does not listen, or a backend that takes nothing, must not make us
+    // hold answers and line ends without bound.
+    if (client_.unsent() > kMaxUnsentBytes || backend_->unsent() > kMaxUnsentBytes) {
+      blocked_ = true;
+      break;
+    }
     const RelayScanner::Step step =
         scanner_->FromClient(input.substr(consumed), to_client, to_backend);
     if (!to_backend.empty()) {
@@ -165,10 +179,20 @@ size_t Relay::ScanBackendPiece(std::string_view input) {
 // ---- events
 // --------------------------------------------------------------------------------------
 
+// Resume goes on where a full side had stopped the scanner.
+void Relay::Resume() {
+  if (blocked_ && state_ == State::kRunning) {
+    ScanClient();
+    if (client_ended_ && state_ == State::kRunning) EndClientDirection();
+  }
+  Flow();
+}
+
 // Flow starts and stops reading: a side is read as long as the other can take what it says.
 void Relay::Flow() {
   if (state_ == State::kEnded) return;
-  if (waiting_ || state_ == State::kNeedsBackend || backend_ == nullptr || backend_->unsent() > 0) {
+  if (waiting_ || blocked_ || state_ == State::kNeedsBackend || backend_ == nullptr ||
+      backend_->unsent() > 0) {
     client_.PauseReading();
   } else {
     client_.ResumeReading();
@@ -187,7 +211,7 @@ void Relay::OnClientEvent(Stream::Event event) {
     case Stream::Event::kTlsEstablished:
       return;
     case Stream::Event::kDrained:
-      return Flow();
+      return Resume();
     case Stream::Event::kEnd:
       client_ended_ = true;
       if (state_ == State::kRunning) EndClientDirection();
@@ -200,7 +224,7 @@ void Relay::OnClientEvent(Stream::Event event) {
 // EndClientDirection tells the backend that the client says nothing more, once everything it had
 // said is on its way; the backend's answers are still relayed (RFC 9293 §3.6 half-close).
 void Relay::EndClientDirection() {
-  if (waiting_ || backend_ == nullptr) return;
+  if (waiting_ || blocked_ || backend_ == nullptr) return;
   held_client_.Clear();  // an incomplete command
   if (backend_->channel() == nullptr) TellBackend();
 }
@@ -216,9 +240,9 @@ void Relay::OnBackendEvent(Stream::Event event) {
     case Stream::Event::kTlsEstablished:
       return;
     case Stream::Event::kDrained:
-      return Flow();
+      return Resume();
     case Stream::Event::kEnd:
-      if (!scanner_ || client_ended_) return End(CloseReason::kDone);
+      if (!scanner_ || (client_ended_ && scanner_->AtBoundary())) return End(CloseReason::kDone);
       break;
     case Stream::Event::kFailed:
       break;

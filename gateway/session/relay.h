@@ -29,7 +29,7 @@ class Relay {
       : client_(client), scanner_(std::move(scanner)) {}
 
   // AttachBackend begins, or goes on with a fresh backend connection after kNeedsBackend. Borrows.
-  void AttachBackend(net::Stream& backend);
+  void AttachBackend(net::Stream& backend, const protocols::Capabilities& capabilities);
 
   // `plaintext` is valid during the call. Ciphertext never comes here: see net::Stream.
   void FromClient(net::Bytes plaintext);
@@ -43,7 +43,9 @@ class Relay {
   [[nodiscard]] protocols::RelayScanner* scanner() const { return scanner_.get(); }
 
   // HalfClosed tells that the client has ended its direction and the backend still speaks.
-  [[nodiscard]] bool half_closed() const { return client_ended_; }
+  [[nodiscard]] bool half_closed() const {
+    return client_ended_ && !waiting_ && !blocked_ && state_ == State::kRunning;
+  }
   // A backend behind TLS is told only when it has been silent for a while (TellBackend):
   // Dovecot 2.3 drops its answers when it sees the client's close_notify.
   [[nodiscard]] bool backend_told() const { return backend_told_; }
@@ -58,6 +60,7 @@ class Relay {
   size_t ScanClientPiece(std::string_view input);
   size_t ScanBackendPiece(std::string_view input);
   void Flow();
+  void Resume();
   void EndClientDirection();
   void End(CloseReason reason);
 
@@ -70,6 +73,7 @@ class Relay {
   CloseReason reason_ = CloseReason::kNone;
   char last_two_[2] = {'\r', '\n'};
   bool waiting_ = false;  // for the backend's replies: the client is not read
+  bool blocked_ = false;  // scanning stopped since a side does not take what was said to it
   bool client_ended_ = false;
   bool backend_told_ = false;
 };

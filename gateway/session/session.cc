@@ -11,7 +11,8 @@
 #include "gateway/session/login.h"
 #include "gateway/worker.h"
 #include "protocols/engines.h"
-#include "protocols/line_framer.h"
+#include "protocols/sasl/base64.h"
+#include "protocols/sasl/mechanisms.h"
 
 namespace gatepost::session {
 namespace {
@@ -27,6 +28,7 @@ constexpr uint64_t kHalfClosedMs = 60'000;  // for a backend to finish once the 
 constexpr uint64_t kTellBackendMs = 2'000;  // of silence before a TLS backend learns that
 constexpr uint64_t kFlushMs = 10'000;       // for a client to take its last bytes
 constexpr uint64_t kLingerMs = 2'000;       // for its FIN, so that our last reply is not reset away
+constexpr uint32_t kDeferredPerFailed = 4;  // outages are not the client's fault, but have an end
 constexpr size_t kMaxLoggedUserBytes = 255;
 
 template <typename... Ts>
@@ -45,7 +47,8 @@ std::string_view Name(LoginFailure failure) {
 
 // An outage or a mistake of the operator, not of the client: no penalty, no word to fail2ban.
 bool IsTemporary(LoginFailure failure) {
-  return failure == LoginFailure::kUnavailable || failure == LoginFailure::kBackendMisconfigured;
+  return failure == LoginFailure::kUnavailable || failure == LoginFailure::kBackendMisconfigured ||
+         failure == LoginFailure::kTooManyConnections || failure == LoginFailure::kRateLimited;
 }
 
 std::string MemberText(const config::Member& member) {
@@ -450,9 +453,10 @@ Session::Wait Session::DoBackendLogin() {
           [&](protocols::Refused& refused) {
             // Where another authority has accepted the client, its password is not what is
             // wrong, and it must not be told so.
-            return Fail(
-                login_->backend_decides ? refused.reason : LoginFailure::kBackendMisconfigured,
-                "the backend said: " + refused.text);
+            return Fail(login_->backend_decides || IsTemporary(refused.reason)
+                            ? refused.reason
+                            : LoginFailure::kBackendMisconfigured,
+                        "the backend said: " + refused.text);
           },
           [&](protocols::Failed& failed) {
             std::string detail = backends::Describe(failed);
@@ -479,26 +483,43 @@ Session::Wait Session::NextBackend(LoginFailure otherwise, std::string detail) {
                         {{"id", worker_.IdText(id_)},
                          {"pool", pool_->settings().name},
                          {"backend", backend_name_},
-                         {"detail", detail}});
+                         {"detail", WithoutPassword(detail)}});
     ++login_->attempt;
     return OpenBackend();
   }
   return Fail(otherwise, detail);
 }
 
+// WithoutPassword returns a backend's words for the log, unless they quote the password.
+std::string Session::WithoutPassword(std::string_view detail) const {
+  if (login_ && login_->credentials && !login_->credentials->password.empty()) {
+    const std::string_view password = login_->credentials->password.Reveal();
+    protocols::Buffer plain;
+    protocols::Buffer encoded;
+    sasl::AppendPlain(*login_->credentials, plain);
+    sasl::EncodeBase64(password, encoded);
+    for (const std::string_view secret : {password, plain.view(), encoded.view()}) {
+      if (detail.find(secret) != std::string_view::npos)
+        return "(withheld: it quotes the password)";
+    }
+  }
+  return std::string(detail);
+}
+
 // Fail tells the client that it is not logged in; it may try again.
 Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
   DropBackend();
   if (relay_) {
-    detail_ = detail;
+    detail_ = WithoutPassword(detail);
     SayInRelay(Notice::kBackendLost);
     return Close(CloseReason::kBackendLost);
   }
   const bool temporary = IsTemporary(reason);
+  const std::string shown = WithoutPassword(detail);
   login_->credentials.reset();
   login_->verdict.reset();
   login_->failure = reason;
-  ++failed_logins_;
+  ++(temporary ? deferred_logins_ : failed_logins_);
   CountAuth(temporary ? AuthResult::kTempFail : AuthResult::kFailed);
   worker_.shard().Add(listener_.series->auth_failures[static_cast<size_t>(reason)]);
   worker_.log().Write(observe::Level::kWarning, temporary ? "login_deferred" : "login_failed",
@@ -510,12 +531,12 @@ Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
                        {"mechanism", sasl::Name(mechanism_)},
                        {"tls", gatepost::Name(tls_mode_)},
                        {"reason", Name(reason)},
-                       {"attempt", static_cast<uint32_t>(failed_logins_)},
+                       {"attempt", static_cast<uint32_t>(failed_logins_ + deferred_logins_)},
                        {"backend", backend_name_},
-                       {"detail", detail}});
+                       {"detail", shown}});
   const auto first =
       static_cast<uint64_t>(worker_.runtime().config.limits.failed_login_delay.count());
-  const unsigned doublings = std::min<unsigned>(failed_logins_ - 1U, 10);
+  const unsigned doublings = std::min<unsigned>(std::max<unsigned>(failed_logins_, 1) - 1, 10);
   login_->penalty_ms = temporary ? 0 : std::min(first << doublings, kMaxPenaltyMs);
   return Enter(Phase::kPenalty);
 }
@@ -526,7 +547,8 @@ Session::Wait Session::DoPenalty() {
   if (!expired_ && login_->penalty_ms > 0) return Wait::kPenalty;
   login_->server->LoginFailed(login_->failure, {}, login_->output);
   FlushToClient();
-  if (failed_logins_ >= worker_.runtime().config.limits.max_failed_logins) {
+  const uint32_t most = worker_.runtime().config.limits.max_failed_logins;
+  if (failed_logins_ >= most || deferred_logins_ >= kDeferredPerFailed * most) {
     Say(Notice::kTooManyFailures);
     return Close(CloseReason::kTooManyFailures);
   }
@@ -563,7 +585,7 @@ Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
   }
   last_activity_ms_ = Now();
   (void)Enter(Phase::kRelaying);
-  relay_->AttachBackend(*backend_);
+  relay_->AttachBackend(*backend_, login->client->capabilities());
   if (!login->backend_input.empty()) {
     relayed_out_ += login->backend_input.size();
     relay_->FromBackend(net::AsBytes(login->backend_input.view()));
@@ -638,12 +660,24 @@ Session::Wait Session::Close(CloseReason reason) {
 }
 
 Session::Wait Session::DoClosing() {
-  if (client_->failed() || expired_) {
-    if (expired_ && client_->unsent() > 0) close_reason_ = CloseReason::kSlowClient;
-    return Finish();
+  if (client_->failed()) return Finish();
+  if (const size_t unsent = client_->unsent(); unsent > 0) {
+    if (expired_ && unsent == flushing_bytes_) {
+      close_reason_ = CloseReason::kSlowClient;
+      return Finish();
+    }
+    if (unsent != flushing_bytes_) phase_started_ms_ = Now();  // it does take them
+    flushing_bytes_ = static_cast<uint32_t>(unsent);
+    expired_ = false;
+    return Wait::kClient;
   }
-  if (client_->unsent() > 0) return Wait::kClient;
-  client_->ShutdownWrite();
+  if (!lingering_) {
+    lingering_ = true;
+    expired_ = false;
+    phase_started_ms_ = Now();
+    client_->ShutdownWrite();
+  }
+  if (expired_) return Finish();
   if (client_->ended()) return Finish();
   // A close with unread input would be a reset, which can overtake our last reply at the client.
   client_->ResumeReading();

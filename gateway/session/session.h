@@ -116,6 +116,7 @@ class Session final : public net::Stream::Observer,
 
   void StartServerEngine();
   void FlushToClient();
+  [[nodiscard]] std::string WithoutPassword(std::string_view detail) const;
   void Say(protocols::Notice notice);
   void OpenEarly();
   void EndEarly(bool used);
@@ -144,8 +145,11 @@ class Session final : public net::Stream::Observer,
   bool expired_ = false;
   bool draining_ = false;
   bool logged_in_ = false;
+  bool lingering_ = false;  // closing: all is said, the client's FIN is awaited
   uint8_t failed_logins_ = 0;
-  int32_t member_ = -1;  // of the pool, while counted in its sessions; -1: none
+  uint8_t deferred_logins_ = 0;  // for want of an authority or a backend
+  uint32_t flushing_bytes_ = 0;  // closing: what the client had not taken at the last look
+  int32_t member_ = -1;          // of the pool, while counted in its sessions; -1: none
   net::Address client_address_;
   uint64_t accepted_ms_;  // loop time
   uint64_t phase_started_ms_;

@@ -88,6 +88,9 @@ ClientAction ClientEngine::Next(Buffer& input, Buffer& output) {
     const bool more_input = input.size() > line->wire_bytes;
     Outcome outcome = OnLine(line->text, more_input, output);
     input.Consume(line->wire_bytes);
+    if (outcome && more_input && std::holds_alternative<protocols::Ready>(*outcome)) {
+      return ProtocolError("response without a command");
+    }
     if (outcome) return std::move(*outcome);
     // A server speaks when asked: what is already there can't answer the command just written.
     if (more_input && output.size() > unsent) return ProtocolError("response without a command");

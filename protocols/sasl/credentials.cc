@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "protocols/sasl/credentials.h"
 
-#include <string.h>
-
+#include <cstring>
 #include <utility>
 
 #include "protocols/buffer.h"

@@ -43,8 +43,7 @@ RelayScanner::RelayScanner(BareNewline bare_newline, const protocols::DialogueLi
     : bare_newline_(bare_newline),
       max_line_bytes_(std::max(limits.max_line_bytes, kLeastMaxLineBytes)),
       hostname_(std::move(hostname)) {
-  if (capabilities == nullptr) return;
-  for (const std::string& keyword_line : *capabilities) Learn(keyword_line);
+  if (capabilities != nullptr) SetBackend(*capabilities);
 }
 
 // ---- client to backend
@@ -318,7 +317,10 @@ Step RelayScanner::DoChunk(std::string_view input, Buffer& to_client) {
 Step RelayScanner::PassChunk(size_t count) {
   chunk_left_ -= count;
   message_bytes_ += count;
-  if (chunk_left_ == 0) mode_ = Mode::kCommand;
+  if (chunk_left_ == 0) {
+    mode_ = Mode::kCommand;
+    binary_ = binary_ && transaction_open_;  // see EndTransaction
+  }
   return Forward(count);
 }
 
@@ -484,13 +486,19 @@ Step RelayScanner::BackendError(Buffer& to_client) {
 
 void RelayScanner::EndTransaction() {
   transaction_open_ = false;
-  binary_ = false;
+  // A last chunk that was answered before all of it was sent stays what it is to its end.
+  if (mode_ != Mode::kChunk) binary_ = false;
   message_bytes_ = 0;
   chunk_after_cr_ = false;
 }
 
 // ---- the session's questions
 // ---------------------------------------------------------------------------
+
+void RelayScanner::SetBackend(const protocols::Capabilities& capabilities) {
+  chunking_ = binary_mime_ = false;
+  for (const std::string& keyword_line : capabilities) Learn(keyword_line);
+}
 
 void RelayScanner::BackendReset() {
   questions_.Clear();

@@ -36,6 +36,7 @@ class RelayScanner final : public protocols::RelayScanner {
   Step FromClient(std::string_view input, protocols::Buffer& to_client,
                   protocols::Buffer& to_backend) override;
   Step FromBackend(std::string_view input, protocols::Buffer& to_client) override;
+  void SetBackend(const protocols::Capabilities& capabilities) override;
   void BackendReset() override;
   [[nodiscard]] bool AtBoundary() const override;
   [[nodiscard]] bool CanSpeak() const override;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -137,7 +138,7 @@ class RelayTest : public testing::Test, public Stream::Observer {
           RunUntil([&] { return client_peer_.established && client_->channel()->established(); }));
     }
     relay_ = std::make_unique<Relay>(*client_, std::move(scanner));
-    relay_->AttachBackend(*backend_);
+    relay_->AttachBackend(*backend_, {});
   }
 
   // RunUntil turns the loop until `done`; false after very many turns without.
@@ -267,6 +268,65 @@ TEST_F(RelayTest, ARefusedCommandIsAnsweredInItsTurn) {
   backend_peer_.stream->Write("250 2.0.0 third\r\n");
   ASSERT_TRUE(RunUntil([&] { return client_peer_.heard.ends_with("third\r\n"); }));
   EXPECT_EQ(client_peer_.heard.rfind("250 2.0.0 first\r\n550 ", 0), 0U) << client_peer_.heard;
+}
+
+TEST_F(RelayTest, AClientThatAsksAndDoesNotListenIsNotReadForEver) {
+  Connect(std::make_unique<smtp::RelayScanner>(
+      protocols::BareNewline::kReject, protocols::DialogueLimits{}, "gate.example", nullptr));
+  client_peer_.stream->PauseReading();
+  std::string flood;
+  for (int i = 0; i < 20'000; ++i) flood += "A\r\n";  // each answered by us with 500
+  uint64_t offered = 0;
+  size_t most_held = 0;
+  int quiet = 0;
+  uint64_t before = 0;
+  ASSERT_TRUE(RunUntil([&] {
+    if (client_peer_.stream->unsent() == 0) {
+      client_peer_.stream->Write(flood);
+      offered += flood.size();
+    }
+    most_held = std::max(most_held, client_->unsent());
+    quiet = client_->received_bytes() == before ? quiet + 1 : 0;
+    before = client_->received_bytes();
+    return quiet > 2000;
+  }));
+  EXPECT_FALSE(client_->reading());
+  EXPECT_LE(most_held, 80U * 1024);
+  // Once it listens, every command is answered after all.
+  const uint64_t commands = offered / 3;
+  uint64_t answers = 0;
+  client_peer_.on_data = [&](std::string_view text) {
+    answers += static_cast<uint64_t>(std::count(text.begin(), text.end(), '\n'));
+  };
+  client_peer_.stream->ResumeReading();
+  EXPECT_TRUE(RunUntil([&] { return answers == commands; })) << answers << " of " << commands;
+}
+
+TEST_F(RelayTest, ABackendWithoutChunkingGetsNoChunkWhateverThePoolOffers) {
+  const protocols::Capabilities pool = {"CHUNKING"};
+  Connect(std::make_unique<smtp::RelayScanner>(protocols::BareNewline::kReject,
+                                               protocols::DialogueLimits{}, "gate.example", &pool));
+  client_peer_.stream->Write("BDAT 21 LAST\r\nXCLIENT LOGIN=root\r\n\r\nNOOP\r\n");
+  ASSERT_TRUE(RunUntil([&] { return backend_peer_.heard.ends_with("NOOP\r\n"); }));
+  EXPECT_EQ(backend_peer_.heard, "NOOP\r\n");
+  ASSERT_TRUE(RunUntil([&] { return client_peer_.heard.ends_with("\r\n"); }));
+  EXPECT_EQ(client_peer_.heard.rfind("502 ", 0), 0U) << client_peer_.heard;
+}
+
+TEST_F(RelayTest, ABackendIsNotToldOfTheEndWhileTheClientsWordsWait) {
+  Connect(std::make_unique<smtp::RelayScanner>(
+      protocols::BareNewline::kReject, protocols::DialogueLimits{}, "gate.example", nullptr));
+  client_peer_.stream->Write("DATA\r\nhello\r\n.\r\nQUIT\r\n");
+  client_peer_.stream->ShutdownWrite();
+  ASSERT_TRUE(RunUntil([&] { return backend_peer_.heard == "DATA\r\n"; }));
+  ASSERT_TRUE(RunUntil([&] { return client_->ended(); }));
+  EXPECT_FALSE(relay_->half_closed());
+  EXPECT_FALSE(backend_peer_.ended);
+  backend_peer_.stream->Write("354 go\r\n");
+  ASSERT_TRUE(RunUntil([&] { return backend_peer_.ended; }));
+  EXPECT_EQ(backend_peer_.heard, "DATA\r\nhello\r\n.\r\nQUIT\r\n");
+  backend_peer_.stream->Write("250 2.0.0 queued\r\n");
+  ASSERT_TRUE(RunUntil([&] { return client_peer_.heard.ends_with("queued\r\n"); }));
 }
 
 }  // namespace

@@ -237,6 +237,10 @@ TEST(Pop3ClientEngine, BelievesNothingThatAReadyConnectionSays) {
   backend.Says("+OK hi\r\n");
   backend.Says(kUserCapa);
   EXPECT_EQ(FailureOf(backend.Says("+OK Logged in.\r\n")), BackendFailure::kProtocolError);
+  Backend hasty(nullptr);
+  hasty.Says("+OK hi\r\n");
+  EXPECT_EQ(FailureOf(hasty.Says(std::string(kUserCapa) + "+OK Logged in.\r\n")),
+            BackendFailure::kProtocolError);
 }
 
 TEST(Pop3ClientEngine, DoesNotAskForWhatIsKnownAndPipelines) {
