@@ -9,6 +9,7 @@ import select
 import socket
 import ssl
 import struct
+import threading
 import time
 
 DEADLINE = 120.0  # seconds; only a hang reaches it, also under sanitizers on a busy machine
@@ -42,6 +43,7 @@ class Wire:
         self.received = bytearray()
         self.closed = False  # the peer has ended its side
         self._tls = None
+        self._tls_lock = threading.Lock()  # one thread may send while another receives
         self.sock.settimeout(DEADLINE)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -130,9 +132,11 @@ class Wire:
             return
         view = memoryview(data)
         while view:
-            written = self._tls.write(view[:65536])
+            with self._tls_lock:
+                written = self._tls.write(view[:65536])
+                records = self._outgoing.read()
+            self._send_raw(records)  # not under the lock: the peer may want to be read first
             view = view[written:]
-            self._flush()
 
     def half_close(self):
         """Ends our side (close_notify under TLS, FIN) and leaves the other open."""
@@ -159,7 +163,8 @@ class Wire:
         while True:
             if self._tls is not None:
                 try:
-                    data = self._tls.read(65536)
+                    with self._tls_lock:
+                        data = self._tls.read(65536)
                     if data:
                         self.received += data
                         return True
@@ -177,7 +182,8 @@ class Wire:
             if self._tls is None:
                 self.received += data
                 return True
-            self._incoming.write(data)
+            with self._tls_lock:
+                self._incoming.write(data)
 
     def readable(self):
         """Whether something has arrived that read calls would not wait for."""
