@@ -222,7 +222,9 @@ class RecordingPop3(Recording):
             verb = verb.upper()
             if verb == "CAPA":
                 stls = ["STLS"] if self.tls and not encrypted else []
-                wire.send("\r\n".join(["+OK", *self.capabilities, *stls, ".\r\n"]))
+                lines = ["." + line if line.startswith(".") else line  # RFC 1939 §3
+                         for line in (*self.capabilities, *stls)]
+                wire.send("\r\n".join(["+OK", *lines, ".\r\n"]))
             elif verb == "STLS" and not self.tls:
                 wire.send("-ERR no TLS here\r\n")
             elif verb == "STLS":
