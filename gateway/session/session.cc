@@ -459,7 +459,7 @@ Session::Wait Session::DoBackendLogin() {
                         "the backend said: " + refused.text);
           },
           [&](protocols::Failed& failed) {
-            std::string detail = backends::Describe(failed);
+            const std::string detail = backends::Describe(failed);
             worker_.shard().Add(pool_->series().rejected);
             if (failed.reason == protocols::BackendFailure::kUnencodable) {
               return Fail(LoginFailure::kBadCredentials, detail);
@@ -467,13 +467,13 @@ Session::Wait Session::DoBackendLogin() {
             if (backends::IsMisconfigured(failed.reason)) {
               return Fail(LoginFailure::kBackendMisconfigured, detail);
             }
-            return NextBackend(LoginFailure::kUnavailable, std::move(detail));
+            return NextBackend(LoginFailure::kUnavailable, detail);
           }},
       action);
 }
 
 // NextBackend tries the pool's next member, or gives up.
-Session::Wait Session::NextBackend(LoginFailure otherwise, std::string detail) {
+Session::Wait Session::NextBackend(LoginFailure otherwise, const std::string& detail) {
   DropBackend();
   // The backend may have given up a connection that waited, just when it was needed: no fault of
   // the member's, and no answer to the login was heard.

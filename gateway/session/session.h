@@ -107,7 +107,7 @@ class Session final : public net::Stream::Observer,
   Wait BeginAuthentication(sasl::Credentials credentials);
   Wait BeginBackend();
   Wait OpenBackend(bool fresh = false);
-  Wait NextBackend(protocols::LoginFailure otherwise, std::string detail);
+  Wait NextBackend(protocols::LoginFailure otherwise, const std::string& detail);
   Wait Fail(protocols::LoginFailure reason, std::string_view detail);
   Wait BeginRelay(const protocols::LoginReply& reply);
   Wait BeginRelogin();
