@@ -58,6 +58,8 @@ class Value {
   [[nodiscard]] std::optional<std::filesystem::path> Path() const;
   [[nodiscard]] std::optional<milliseconds> Duration() const;
 
+  [[nodiscard]] Place place() const { return PlaceOf(node_.source()); }
+
   // Refuse reports that `found` (as it should be printed) is not allowed.
   void Refuse(const std::string& found, std::string_view did_you_mean = {}) const;
 
@@ -131,21 +133,35 @@ Field<T> DurationField(std::string_view name, milliseconds T::*member, milliseco
 // ListWords writes words as a sentence has them: "a", "b" or "c".
 [[nodiscard]] std::string ListWords(std::span<const std::string_view> words);
 
+// ReadChoice returns the enumerator that the value names, or reports it.
+template <NamedEnum E>
+std::optional<E> ReadChoice(const Value& value) {
+  const auto word = value.String();
+  if (!word) return std::nullopt;
+  const auto names = Names(E{});
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (names[i] == *word) return static_cast<E>(i);
+  }
+  value.Refuse(Quote(*word), Nearest(*word, names));
+  return std::nullopt;
+}
+
 template <typename T, NamedEnum E>
 Field<T> ChoiceField(std::string_view name, E T::*member, std::string_view example,
                      std::string_view meaning) {
   return {{name, "string", Quote(Name(T{}.*member)), ListWords(Names(E{})), meaning, example},
           [=](const Value& value, T& out) {
-            const auto word = value.String();
-            if (!word) return;
-            const auto names = Names(E{});
-            for (size_t i = 0; i < names.size(); ++i) {
-              if (names[i] == *word) {
-                out.*member = static_cast<E>(i);
-                return;
-              }
-            }
-            value.Refuse(Quote(*word), Nearest(*word, names));
+            if (const auto choice = ReadChoice<E>(value)) out.*member = *choice;
+          }};
+}
+
+// The same without a constant default: say in words what its absence means.
+template <typename T, NamedEnum E>
+Field<T> ChoiceField(std::string_view name, std::optional<E> T::*member, std::string_view example,
+                     std::string_view meaning) {
+  return {{name, "string", "", ListWords(Names(E{})), meaning, example},
+          [=](const Value& value, T& out) {
+            if (const auto choice = ReadChoice<E>(value)) out.*member = choice;
           }};
 }
 
@@ -186,6 +202,24 @@ Field<T> ListField(std::string_view name, std::vector<Element> T::*member,
               } else {
                 item.Refuse(Quote(*text));
               }
+            }
+          }};
+}
+
+// A list of names that are checked later, by the folder that knows them; never empty.
+template <typename T>
+Field<T> NamesField(std::string_view name, std::vector<PlacedName> T::*member,
+                    std::string_view allowed, std::string_view example, std::string_view meaning) {
+  return {{name, "list of strings", "", std::string(allowed), meaning, example},
+          [=](const Value& value, T& out) {
+            for (const Value& item : value.List()) {
+              auto text = item.String();
+              if (!text) continue;
+              if (!IsLabel(*text)) {
+                item.Refuse(Quote(*text));
+                continue;
+              }
+              (out.*member).push_back({*std::move(text), item.place()});
             }
           }};
 }

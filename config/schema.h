@@ -29,6 +29,7 @@ enum class Protocol : uint8_t { kImap, kPop3, kSmtp };
 enum class ListenerTls : uint8_t { kStartTls, kImplicit };
 enum class CleartextLogin : uint8_t { kDeny, kAllow };
 enum class TlsProfile : uint8_t { kModern, kIntermediate, kLegacy };
+enum class TlsVersion : uint8_t { k10, k11, k12, k13 };
 enum class BareNewline : uint8_t { kReject, kNormalize };
 enum class BackendTls : uint8_t { kNone, kStartTls, kImplicit };
 enum class BackendLogin : uint8_t {
@@ -46,6 +47,12 @@ struct SocketAddress {
   bool operator==(const SocketAddress&) const = default;
 };
 
+// A name that another folder knows, and where it stands.
+struct PlacedName {
+  std::string name;
+  Place place;
+};
+
 struct Certificate {
   std::filesystem::path chain;
   std::filesystem::path key;
@@ -59,6 +66,11 @@ struct Listener {
   ListenerTls tls = ListenerTls::kStartTls;
   CleartextLogin cleartext_login = CleartextLogin::kDeny;
   TlsProfile profile = TlsProfile::kIntermediate;
+  // Instead of the profile's; nothing or empty: as the profile has it.
+  std::optional<TlsVersion> tls_minimum_version;
+  std::vector<PlacedName> tls_groups;
+  std::vector<PlacedName> tls_ciphers;  // of TLS 1.2 and below
+  std::vector<PlacedName> tls_signature_algorithms;
   BareNewline bare_newline = BareNewline::kReject;  // SMTP only
   std::string pool;
   Place place;

@@ -57,7 +57,24 @@ Table<Listener> ListenerTable() {
                       "Whether passwords are taken without TLS; only with tls = \"starttls\"."),
           ChoiceField("tls_profile", &Listener::profile, "\"intermediate\"",
                       "TLS versions and ciphers offered: 1.3 only, 1.2 with forward secrecy too, "
-                      "or 1.2 with what old clients need."),
+                      "or 1.0 and up with what old clients need."),
+          ChoiceField("tls_minimum_version", &Listener::tls_minimum_version, "\"1.2\"",
+                      "Oldest TLS version that a client may have.")
+              .Default("the profile's"),
+          NamesField("tls_groups", &Listener::tls_groups, "names of groups",
+                     "[\"X25519\", \"P-256\"]", "Key exchange groups, the preferred one first.")
+              .Default("the profile's"),
+          NamesField("tls_ciphers", &Listener::tls_ciphers,
+                     "names of cipher suites as OpenSSL or IANA write them",
+                     "[\"ECDHE-ECDSA-AES128-GCM-SHA256\", \"ECDHE-RSA-AES128-GCM-SHA256\"]",
+                     "Cipher suites of TLS 1.2 and below, the preferred one first.")
+              .Default("the profile's"),
+          NamesField("tls_signature_algorithms", &Listener::tls_signature_algorithms,
+                     "names of signature algorithms of TLS 1.3",
+                     "[\"ecdsa_secp256r1_sha256\", \"rsa_pss_rsae_sha256\"]",
+                     "What handshakes are signed with, and client certificates' signatures may be "
+                     "made with, the preferred one first.")
+              .Default("the TLS library's"),
           ChoiceField("bare_newline", &Listener::bare_newline, "\"reject\"",
                       "What happens to a bare CR or LF in mail data, with which messages are "
                       "smuggled; SMTP only."),

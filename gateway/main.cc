@@ -25,6 +25,7 @@ namespace {
 using namespace gatepost;
 
 constexpr int kExitConfiguration = 2;
+constexpr uint16_t kTls12 = 0x0303;
 
 // Load reads the configuration and everything that it names, and prints what is wrong.
 tl::expected<Prepared, int> Load(const std::string& file) {
@@ -69,6 +70,12 @@ int Check(const std::string& file) {
                protocols::Name(listener->protocol), addresses, implicit ? "TLS" : "STARTTLS",
                implicit ? "" : (cleartext ? "cleartext login: yes" : "cleartext login: no"),
                settings.pool);
+    const tls::Offer& offer = listener->tls->offer();
+    std::string groups;
+    for (const char c : offer.groups) groups += c == ':' ? std::string(", ") : std::string(1, c);
+    fmt::print("    TLS {}{}, groups {}{}\n", tls::VersionText(offer.minimum_version),
+               offer.minimum_version == offer.maximum_version ? "" : " and up", groups,
+               offer.minimum_version < kTls12 ? ", below TLS 1.2: for old devices alone" : "");
   }
   fmt::print("\nCertificates\n");
   const auto now = std::chrono::system_clock::now();

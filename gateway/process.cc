@@ -15,11 +15,13 @@
 #include <fstream>
 #include <map>
 #include <thread>
+#include <tuple>
 #include <utility>
 
 #include "gateway/net/listener.h"
 #include "gateway/observe/admin_http.h"
 #include "gateway/privileges.h"
+#include "gateway/tls_settings.h"
 #include "gateway/worker.h"
 #include "protocols/line_framer.h"
 
@@ -33,18 +35,7 @@ constexpr uint64_t kStuckNs = 10'000'000'000;  // a loop silent for so long is n
 constexpr uint64_t kHousekeepingMs = 1'000;
 constexpr uint32_t kTrimSessions = 100;
 constexpr double kProbePatienceS = 5;
-
-tls::Profile FromConfig(config::TlsProfile profile) {
-  switch (profile) {
-    case config::TlsProfile::kModern:
-      return tls::Profile::kModern;
-    case config::TlsProfile::kIntermediate:
-      return tls::Profile::kIntermediate;
-    case config::TlsProfile::kLegacy:
-      return tls::Profile::kLegacy;
-  }
-  return tls::Profile::kIntermediate;
-}
+constexpr uint16_t kTls12 = 0x0303;
 
 std::chrono::milliseconds IdleTimeout(const config::IdleTimeouts& timeouts,
                                       protocols::Protocol protocol) {
@@ -59,11 +50,6 @@ std::chrono::milliseconds IdleTimeout(const config::IdleTimeouts& timeouts,
       break;
   }
   return timeouts.imap;
-}
-
-std::string At(const std::string& file, const config::Place& place) {
-  if (place.line == 0) return file + ": ";
-  return file + ":" + std::to_string(place.line) + ":" + std::to_string(place.column) + ": ";
 }
 
 double UnixTime(std::chrono::system_clock::time_point time) {
@@ -144,20 +130,26 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
       errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
     }
   }
+  for (size_t i = 0; i < settings.listeners.size(); ++i) {
+    const std::string path = "listener[" + std::to_string(i + 1) + "]";
+    const auto wrong = CheckOffer(settings.listeners[i], path, file);
+    errors.insert(errors.end(), wrong.begin(), wrong.end());
+  }
   if (!errors.empty()) return tl::unexpected(std::move(errors));
 
   const std::string_view authority = runtime.passwords ? "passwords" : "backend";
   runtime.protocol_series.resize(static_cast<size_t>(protocols::Protocol::kCount));
-  std::map<std::pair<config::TlsProfile, protocols::Protocol>,
+  std::map<std::tuple<config::TlsProfile, tls::OfferSettings, protocols::Protocol>,
            std::shared_ptr<const tls::ServerContext>>
       contexts;
   for (const config::Listener& listener : settings.listeners) {
     auto made = std::make_unique<ListenerRuntime>(listener, runtime.metrics);
-    auto& context = contexts[{listener.profile, made->protocol}];
+    tls::OfferSettings offer = OfferSettingsOf(listener);
+    auto& context = contexts[{listener.profile, offer, made->protocol}];
     if (!context) {
       auto created = tls::ServerContext::Make({FromConfig(listener.profile),
                                                std::string(protocols::AlpnId(made->protocol)),
-                                               prepared.certificates});
+                                               prepared.certificates, std::move(offer)});
       if (!created) {
         errors.push_back(At(file, listener.place) + "listener \"" + listener.name +
                          "\": " + created.error().text);
@@ -375,6 +367,13 @@ int Server::Run() {
                         {"workers", WorkerCount()},
                         {"hostname", settings.hostname}});
   for (const auto& listener : runtime_->listeners) {
+    const uint16_t minimum = listener->tls->offer().minimum_version;
+    if (minimum < kTls12) {
+      runtime_->log->Write(Level::kWarning, "legacy_tls",
+                           {{"listener", listener->settings.name},
+                            {"minimum_version", tls::VersionText(minimum)},
+                            {"detail", "TLS below 1.2 is broken: for old devices alone"}});
+    }
     for (const config::SocketAddress& address : listener->settings.addresses) {
       runtime_->log->Write(
           Level::kInfo, "listening",

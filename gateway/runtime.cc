@@ -97,6 +97,12 @@ ListenerRuntime::ListenerRuntime(const config::Listener& listener, observe::Metr
     tls_sessions[v][0] = metrics.Counter(Metric::kTlsSessions, {name, kVersions[v], "no"});
     tls_sessions[v][1] = metrics.Counter(Metric::kTlsSessions, {name, kVersions[v], "yes"});
   }
+  const auto group = [&](std::string_view group_name) {
+    return metrics.Counter(Metric::kTlsGroups, {name, group_name});
+  };
+  for (size_t i = 0; i < tls_groups.size(); ++i) tls_groups[i] = group(tls::kGroupNames[i]);
+  tls_group_other = group("other");
+  tls_group_none = group("none");
   handshake_duration = metrics.Histogram(Metric::kTlsHandshakeDuration, {mode});
 }
 

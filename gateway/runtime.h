@@ -70,6 +70,8 @@ struct ListenerRuntime {
   observe::CounterId handshake_timeouts;
   // TLS 1.0 to 1.3, full and resumed.
   std::array<std::array<observe::CounterId, 2>, 4> tls_sessions;
+  std::array<observe::CounterId, tls::kGroupNames.size()> tls_groups;
+  observe::CounterId tls_group_other, tls_group_none;
   observe::HistogramId handshake_duration;
 };
 

@@ -6,8 +6,8 @@
 
 #include <algorithm>
 #include <array>
-#include <span>
 
+#include "tls/algorithms.h"
 #include "tls/certificate_store.h"
 #include "tls/internal.h"
 
@@ -22,19 +22,18 @@ constexpr uint16_t kSignatureAlgorithms = 13;
 constexpr uint16_t kSupportedVersions = 43;
 
 bool SetOffer(SSL_CTX* context, const Offer& offer) {
+  const std::vector<uint16_t>& signatures = offer.signature_algorithms;
+  if (!signatures.empty() &&
+      (SSL_CTX_set_signing_algorithm_prefs(context, signatures.data(), signatures.size()) != 1 ||
+       SSL_CTX_set_verify_algorithm_prefs(context, signatures.data(), signatures.size()) != 1)) {
+    return false;
+  }
+  if (offer.own_order) SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE);
   SSL_CTX_set_mode(context, offer.split_cbc_records ? SSL_MODE_CBC_RECORD_SPLITTING : 0);
   return SSL_CTX_set_min_proto_version(context, offer.minimum_version) == 1 &&
          SSL_CTX_set_max_proto_version(context, offer.maximum_version) == 1 &&
-         SSL_CTX_set_strict_cipher_list(context, offer.ciphers) == 1;
-}
-
-// The first list that the library knows all names of.
-bool SetGroups(SSL_CTX* context, std::span<const std::string_view> lists) {
-  for (std::string_view list : lists) {
-    if (SSL_CTX_set1_curves_list(context, std::string(list).c_str()) == 1) return true;
-    ERR_clear_error();
-  }
-  return false;
+         SSL_CTX_set1_curves_list(context, offer.groups.c_str()) == 1 &&
+         SSL_CTX_set_strict_cipher_list(context, offer.ciphers.c_str()) == 1;
 }
 
 // The wire form of a list of one protocol id, RFC 7301 §3.1.
@@ -66,23 +65,41 @@ bool AnyInExtension(const SSL_CLIENT_HELLO* hello, uint16_t extension, int lengt
   return false;
 }
 
-// Whether the client can verify an ECDSA signature by a key on `curve`.
-bool TakesEcdsa(const SSL_CLIENT_HELLO* hello, uint16_t curve) {
+// Whether `offer` lets us sign with a key: an ECDSA one on `curve`, or RSA where that is 0.
+bool MaySign(const Offer& offer, uint16_t curve, bool tls13) {
+  const std::vector<uint16_t>& allowed = offer.signature_algorithms;
+  return allowed.empty() || std::any_of(allowed.begin(), allowed.end(), [&](uint16_t algorithm) {
+           return Signs(algorithm, curve, tls13);
+         });
+}
+
+bool MaySign(const Offer& offer, const Credential& credential) {
+  return MaySign(offer, credential.curve, true) ||
+         (offer.minimum_version < TLS1_3_VERSION && MaySign(offer, credential.curve, false));
+}
+
+// Whether the client can verify an ECDSA signature by a key on `curve` that `offer` lets us make.
+bool TakesEcdsa(const SSL_CLIENT_HELLO* hello, const Offer& offer, uint16_t curve) {
+  const auto allowed = [&offer](uint16_t algorithm) {
+    const std::vector<uint16_t>& list = offer.signature_algorithms;
+    return list.empty() || std::find(list.begin(), list.end(), algorithm) != list.end();
+  };
   const bool tls13 = AnyInExtension(hello, kSupportedVersions, 1, false,
                                     [](uint16_t version) { return version == TLS1_3_VERSION; });
   if (tls13) {  // the scheme names the curve, RFC 8446 §4.2.3
     const uint16_t scheme = curve == SSL_CURVE_SECP256R1   ? SSL_SIGN_ECDSA_SECP256R1_SHA256
                             : curve == SSL_CURVE_SECP384R1 ? SSL_SIGN_ECDSA_SECP384R1_SHA384
                                                            : SSL_SIGN_ECDSA_SECP521R1_SHA512;
-    return AnyInExtension(hello, kSignatureAlgorithms, 2, false,
+    return allowed(scheme) &&
+           AnyInExtension(hello, kSignatureAlgorithms, 2, false,
                           [scheme](uint16_t offered) { return offered == scheme; });
   }
   // Before: any hash with ECDSA (RFC 5246 §7.4.1.4.1), the key's curve among the groups (RFC 8422
   // §5.1.1), and a suite for it.
   constexpr uint8_t kEcdsa = 3;
-  const bool signature = AnyInExtension(hello, kSignatureAlgorithms, 2, true, [](uint16_t offered) {
-    return (offered & 0xff) == kEcdsa;
-  });
+  const bool signature = AnyInExtension(
+      hello, kSignatureAlgorithms, 2, true,
+      [&](uint16_t offered) { return (offered & 0xff) == kEcdsa && allowed(offered); });
   const bool group = AnyInExtension(hello, kSupportedGroups, 2, true,
                                     [curve](uint16_t offered) { return offered == curve; });
   if (!signature || !group) return false;
@@ -125,7 +142,7 @@ struct ServerContext::Callbacks {
         self.certificates_->Find(sent_name == nullptr ? std::string() : HostName(sent_name));
     const Credential* credential = choice.preferred();
     if (choice.ecdsa != nullptr && choice.rsa != nullptr &&
-        !TakesEcdsa(hello, choice.ecdsa->curve)) {
+        !TakesEcdsa(hello, self.offer_, choice.ecdsa->curve)) {
       credential = choice.rsa;
     }
     if (credential == self.default_credential_) return ssl_select_cert_success;
@@ -167,7 +184,18 @@ tl::expected<std::shared_ptr<const ServerContext>, Error> ServerContext::Make(
   self->certificates_ = options.certificates;
   self->default_credential_ = options.certificates->Find({}).preferred();
 
-  if (!SetOffer(context, OfferOf(options.profile)) || !SetGroups(context, kServerGroups)) {
+  auto offer = MakeOffer(options.profile, options.settings);
+  if (!offer) return tl::unexpected(Error{offer.error().front().text});
+  self->offer_ = std::move(*offer);
+  if (!MaySign(self->offer_, *self->default_credential_)) {
+    const Credential* other = options.certificates->Find({}).rsa;
+    if (other == nullptr || !MaySign(self->offer_, *other)) {
+      return tl::unexpected(
+          Error{"none of tls_signature_algorithms suits the key of the default certificate"});
+    }
+    self->default_credential_ = other;
+  }
+  if (!SetOffer(context, self->offer_)) {
     return tl::unexpected(LibraryError("applying the TLS profile"));
   }
   const Credential& credential = *self->default_credential_;
@@ -211,7 +239,7 @@ tl::expected<std::shared_ptr<const ClientContext>, Error> ClientContext::Make(
     return tl::unexpected(LibraryError("making a TLS context"));
   }
   SSL_CTX_set0_buffer_pool(context, self->pool_);
-  if (!SetOffer(context, BackendOffer()) || !SetGroups(context, std::span(&kBackendGroups, 1))) {
+  if (!SetOffer(context, BackendOffer())) {
     return tl::unexpected(LibraryError("applying the TLS profile"));
   }
   if (!options.alpn.empty()) {

@@ -26,6 +26,7 @@ struct ServerOptions {
   Profile profile = Profile::kIntermediate;
   std::string alpn;  // the one protocol id accepted; a client list without it is refused
   std::shared_ptr<const CertificateStore> certificates;
+  OfferSettings settings = {};  // instead of the profile's
 };
 
 // ServerContext is what a listener offers. Session tickets are on, encrypted with keys that the
@@ -39,6 +40,8 @@ class ServerContext {
   ServerContext(const ServerContext&) = delete;
   ServerContext& operator=(const ServerContext&) = delete;
 
+  [[nodiscard]] const Offer& offer() const { return offer_; }
+
  private:
   friend class Channel;
   struct Callbacks;
@@ -48,6 +51,7 @@ class ServerContext {
   std::string alpn_;
   std::shared_ptr<const CertificateStore> certificates_;
   const Credential* default_credential_ = nullptr;  // the one that context_ itself has
+  Offer offer_;
 };
 
 struct ClientOptions {

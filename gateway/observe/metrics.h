@@ -28,6 +28,7 @@ enum class Metric : uint8_t {
   kTlsHandshakes,
   kTlsHandshakeFailures,
   kTlsSessions,
+  kTlsGroups,
   kTlsHandshakeDuration,
   kStartTls,
   kCertificateNotAfter,

@@ -1,5 +1,7 @@
 // What a session tells the metrics and the log; session.cc says when.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "gateway/session/login.h"
 #include "gateway/session/session.h"
 #include "gateway/worker.h"
@@ -38,6 +40,12 @@ void Session::CountTls() {
                          : facts.version.ends_with(".1") ? 1
                                                          : 0;
   shard.Add(listener_.tls_sessions[version][facts.resumed ? 1 : 0]);
+  const auto* const group =
+      std::find(tls::kGroupNames.begin(), tls::kGroupNames.end(), facts.group);
+  shard.Add(facts.group.empty() ? listener_.tls_group_none
+            : group == tls::kGroupNames.end()
+                ? listener_.tls_group_other
+                : listener_.tls_groups[static_cast<size_t>(group - tls::kGroupNames.begin())]);
 }
 
 void Session::CountTlsFailure(bool timeout) {

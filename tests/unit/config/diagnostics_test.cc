@@ -62,7 +62,7 @@ addresses = ['127.0.0.1:144']
 pool = 'a'
 tsl = 'implicit'
 )", "CP",
-     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, tls_profile, bare_newline, pool; for example: tls = "starttls" (did you mean "tls"?))"},
+     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, bare_newline, pool; for example: tls = "starttls" (did you mean "tls"?))"},
     {"key_of_another_table", R"([log]
 max_line_bytes = 2000
 )", "CLP",
