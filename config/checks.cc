@@ -83,6 +83,28 @@ void CheckListener(const Listener& listener, const std::string& path, Findings& 
         "has no effect with tls = \"implicit\", where nothing is cleartext; remove it, or use "
         "tls = \"starttls\"");
   }
+  if (findings.Sound(path + ".client_certificates")) {
+    if (listener.client_certificates == ClientCertificates::kOff) {
+      for (const char* key : {".client_ca_file", ".client_crl_file"}) {
+        if (!has(key)) continue;
+        add(key,
+            "has no effect with client_certificates = \"off\"; remove it, or use "
+            "client_certificates = \"request\" or \"require\"");
+      }
+    } else if (!findings.Has(path + ".client_ca_file")) {
+      add(".client_certificates",
+          Quote(Name(listener.client_certificates)) +
+              " needs to know whom to believe; add the certificates of your CA, for example: "
+              "client_ca_file = \"/etc/gatepost/client-ca.pem\"");
+    }
+    if (listener.client_certificates == ClientCertificates::kRequire &&
+        findings.Sound(path + ".cleartext_login") &&
+        listener.cleartext_login == CleartextLogin::kAllow) {
+      add(".client_certificates",
+          "\"require\" with cleartext_login = \"allow\" means that a client without a certificate "
+          "just leaves TLS off; remove cleartext_login, or use client_certificates = \"request\"");
+    }
+  }
   if (has(".bare_newline") && findings.Sound(path + ".protocol") &&
       listener.protocol != Protocol::kSmtp) {
     add(".bare_newline", "has no effect on " + std::string(Name(listener.protocol)) +
@@ -224,6 +246,12 @@ void CheckMachine(const Config& config, Findings& findings) {
   for (size_t i = 0; i < config.certificates.size(); ++i) {
     check_file(config.certificates[i].chain, Indexed("certificate", i) + ".chain");
     check_file(config.certificates[i].key, Indexed("certificate", i) + ".key");
+  }
+  for (size_t i = 0; i < config.listeners.size(); ++i) {
+    const Listener& listener = config.listeners[i];
+    const std::string path = Indexed("listener", i);
+    if (listener.client_ca_file) check_file(*listener.client_ca_file, path + ".client_ca_file");
+    if (listener.client_crl_file) check_file(*listener.client_crl_file, path + ".client_crl_file");
   }
   for (const Pool& pool : config.pools) {
     if (pool.ca_file) check_file(*pool.ca_file, "pool." + pool.name + ".ca_file");

@@ -30,6 +30,7 @@ enum class ListenerTls : uint8_t { kStartTls, kImplicit };
 enum class CleartextLogin : uint8_t { kDeny, kAllow };
 enum class TlsProfile : uint8_t { kModern, kIntermediate, kLegacy };
 enum class TlsVersion : uint8_t { k10, k11, k12, k13 };
+enum class ClientCertificates : uint8_t { kOff, kRequest, kRequire };
 enum class BareNewline : uint8_t { kReject, kNormalize };
 enum class BackendTls : uint8_t { kNone, kStartTls, kImplicit };
 enum class BackendLogin : uint8_t {
@@ -71,7 +72,10 @@ struct Listener {
   std::vector<PlacedName> tls_groups;
   std::vector<PlacedName> tls_ciphers;  // of TLS 1.2 and below
   std::vector<PlacedName> tls_signature_algorithms;
-  BareNewline bare_newline = BareNewline::kReject;  // SMTP only
+  ClientCertificates client_certificates = ClientCertificates::kOff;
+  std::optional<std::filesystem::path> client_ca_file;   // where they are not off
+  std::optional<std::filesystem::path> client_crl_file;  // default: no revocation
+  BareNewline bare_newline = BareNewline::kReject;       // SMTP only
   std::string pool;
   Place place;
 };

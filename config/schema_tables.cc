@@ -75,6 +75,18 @@ Table<Listener> ListenerTable() {
                      "What handshakes are signed with, and client certificates' signatures may be "
                      "made with, the preferred one first.")
               .Default("the TLS library's"),
+          ChoiceField("client_certificates", &Listener::client_certificates, "\"request\"",
+                      "Whether clients are asked for a certificate: not at all, as they like, or "
+                      "no handshake without a good one."),
+          PathField("client_ca_file", &Listener::client_ca_file, "\"/etc/gatepost/client-ca.pem\"",
+                    "Certificates (PEM) that a client's certificate must descend from; required "
+                    "unless client_certificates is \"off\".")
+              .Default("none"),
+          PathField("client_crl_file", &Listener::client_crl_file,
+                    "\"/etc/gatepost/client-crl.pem\"",
+                    "Revocation lists (PEM); one of a certificate's own issuer must be there and "
+                    "current, else the certificate is refused.")
+              .Default("none: nothing is revoked"),
           ChoiceField("bare_newline", &Listener::bare_newline, "\"reject\"",
                       "What happens to a bare CR or LF in mail data, with which messages are "
                       "smuggled; SMTP only."),

@@ -33,6 +33,9 @@ constexpr auto Names(TlsProfile) {
 constexpr auto Names(TlsVersion) {
   return std::to_array<std::string_view>({"1.0", "1.1", "1.2", "1.3"});
 }
+constexpr auto Names(ClientCertificates) {
+  return std::to_array<std::string_view>({"off", "request", "require"});
+}
 constexpr auto Names(BareNewline) {
   return std::to_array<std::string_view>({"reject", "normalize"});
 }
@@ -69,6 +72,8 @@ static_assert(Name(ListenerTls::kImplicit) == "implicit" && Names(ListenerTls{})
 static_assert(Name(CleartextLogin::kAllow) == "allow" && Names(CleartextLogin{}).size() == 2);
 static_assert(Name(TlsProfile::kLegacy) == "legacy" && Names(TlsProfile{}).size() == 3);
 static_assert(Name(TlsVersion::k13) == "1.3" && Names(TlsVersion{}).size() == 4);
+static_assert(Name(ClientCertificates::kRequire) == "require" &&
+              Names(ClientCertificates{}).size() == 3);
 static_assert(Name(BareNewline::kNormalize) == "normalize" && Names(BareNewline{}).size() == 2);
 static_assert(Name(BackendTls::kImplicit) == "implicit" && Names(BackendTls{}).size() == 3);
 static_assert(Name(BackendLogin::kNone) == "none" && Names(BackendLogin{}).size() == 2);

@@ -50,6 +50,19 @@ int Serve(const std::string& file) {
   return gatepost::Serve(std::move(*prepared));
 }
 
+void PrintCrl(const tls::ClientVerifier::Crl& crl) {
+  using Clock = std::chrono::system_clock;
+  if (crl.next_update == Clock::time_point::max()) {
+    fmt::print("      revocation list of {}, without an end\n", crl.issuer);
+    return;
+  }
+  fmt::print("      revocation list of {}, {} {:%Y-%m-%d %H:%M} UTC\n", crl.issuer,
+             crl.next_update < Clock::now()
+                 ? "EXPIRED, so that every certificate of that issuer is refused, since"
+                 : "good until",
+             fmt::gmtime(Clock::to_time_t(crl.next_update)));
+}
+
 int Check(const std::string& file) {
   const auto prepared = Load(file);
   if (!prepared) {
@@ -76,6 +89,13 @@ int Check(const std::string& file) {
     fmt::print("    TLS {}{}, groups {}{}\n", tls::VersionText(offer.minimum_version),
                offer.minimum_version == offer.maximum_version ? "" : " and up", groups,
                offer.minimum_version < kTls12 ? ", below TLS 1.2: for old devices alone" : "");
+    if (const tls::ClientVerifier* verifier = listener->tls->client_verifier()) {
+      fmt::print("    client certificates: {}, of {}\n",
+                 settings.client_certificates == config::ClientCertificates::kRequire ? "required"
+                                                                                      : "requested",
+                 settings.client_ca_file->string());
+      for (const tls::ClientVerifier::Crl& crl : verifier->crls()) PrintCrl(crl);
+    }
   }
   fmt::print("\nCertificates\n");
   const auto now = std::chrono::system_clock::now();

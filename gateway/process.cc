@@ -13,9 +13,7 @@
 #include <ctime>
 #include <exception>
 #include <fstream>
-#include <map>
 #include <thread>
-#include <tuple>
 #include <utility>
 
 #include "gateway/net/listener.h"
@@ -130,34 +128,20 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
       errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
     }
   }
-  for (size_t i = 0; i < settings.listeners.size(); ++i) {
-    const std::string path = "listener[" + std::to_string(i + 1) + "]";
-    const auto wrong = CheckOffer(settings.listeners[i], path, file);
-    errors.insert(errors.end(), wrong.begin(), wrong.end());
-  }
   if (!errors.empty()) return tl::unexpected(std::move(errors));
 
   const std::string_view authority = runtime.passwords ? "passwords" : "backend";
   runtime.protocol_series.resize(static_cast<size_t>(protocols::Protocol::kCount));
-  std::map<std::tuple<config::TlsProfile, tls::OfferSettings, protocols::Protocol>,
-           std::shared_ptr<const tls::ServerContext>>
-      contexts;
-  for (const config::Listener& listener : settings.listeners) {
+  ListenerContexts contexts(prepared.certificates, file);
+  for (size_t i = 0; i < settings.listeners.size(); ++i) {
+    const config::Listener& listener = settings.listeners[i];
     auto made = std::make_unique<ListenerRuntime>(listener, runtime.metrics);
-    tls::OfferSettings offer = OfferSettingsOf(listener);
-    auto& context = contexts[{listener.profile, offer, made->protocol}];
+    auto context = contexts.For(listener, "listener[" + std::to_string(i + 1) + "]");
     if (!context) {
-      auto created = tls::ServerContext::Make({FromConfig(listener.profile),
-                                               std::string(protocols::AlpnId(made->protocol)),
-                                               prepared.certificates, std::move(offer)});
-      if (!created) {
-        errors.push_back(At(file, listener.place) + "listener \"" + listener.name +
-                         "\": " + created.error().text);
-        continue;
-      }
-      context = std::move(*created);
+      errors.insert(errors.end(), context.error().begin(), context.error().end());
+      continue;
     }
-    made->tls = context;
+    made->tls = std::move(*context);
     made->pool = runtime.directory->Find(listener.pool, made->protocol);
     made->idle_timeout = IdleTimeout(settings.idle_timeouts, made->protocol);
     auto& series = runtime.protocol_series[static_cast<size_t>(made->protocol)];

@@ -103,6 +103,12 @@ ListenerRuntime::ListenerRuntime(const config::Listener& listener, observe::Metr
   for (size_t i = 0; i < tls_groups.size(); ++i) tls_groups[i] = group(tls::kGroupNames[i]);
   tls_group_other = group("other");
   tls_group_none = group("none");
+  const auto certificates = [&](std::string_view result) {
+    return metrics.Counter(Metric::kTlsClientCertificates, {name, result});
+  };
+  certificates_valid = certificates("valid");
+  certificates_invalid = certificates("invalid");
+  certificates_none = certificates("none");
   handshake_duration = metrics.Histogram(Metric::kTlsHandshakeDuration, {mode});
 }
 

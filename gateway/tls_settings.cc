@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/tls_settings.h"
 
+#include "gateway/backends/directory.h"
+
 namespace gatepost {
 namespace {
 
@@ -12,8 +14,6 @@ std::vector<std::string> NamesOf(const std::vector<config::PlacedName>& placed) 
   for (const config::PlacedName& element : placed) names.push_back(element.name);
   return names;
 }
-
-}  // namespace
 
 tls::Profile FromConfig(config::TlsProfile profile) {
   switch (profile) {
@@ -40,11 +40,7 @@ tls::OfferSettings OfferSettingsOf(const config::Listener& listener) {
   return settings;
 }
 
-std::string At(const std::string& file, const config::Place& place) {
-  if (place.line == 0) return file + ": ";
-  return file + ":" + std::to_string(place.line) + ":" + std::to_string(place.column) + ": ";
-}
-
+// CheckOffer returns what is wrong with the listener's tls_ keys.
 std::vector<std::string> CheckOffer(const config::Listener& listener, const std::string& path,
                                     const std::string& file) {
   std::vector<std::string> errors;
@@ -73,6 +69,46 @@ std::vector<std::string> CheckOffer(const config::Listener& listener, const std:
     }
   }
   return errors;
+}
+
+}  // namespace
+
+std::string At(const std::string& file, const config::Place& place) {
+  if (place.line == 0) return file + ": ";
+  return file + ":" + std::to_string(place.line) + ":" + std::to_string(place.column) + ": ";
+}
+
+tl::expected<std::shared_ptr<const tls::ServerContext>, std::vector<std::string>>
+ListenerContexts::For(const config::Listener& listener, const std::string& path) {
+  std::vector<std::string> errors = CheckOffer(listener, path, file_);
+  auto verifier = VerifierOf(listener);
+  if (!verifier) errors.push_back(At(file_, listener.place) + path + ": " + verifier.error());
+  if (!errors.empty()) return tl::unexpected(std::move(errors));
+
+  const bool require = listener.client_certificates == config::ClientCertificates::kRequire;
+  tls::OfferSettings offer = OfferSettingsOf(listener);
+  auto& context = contexts_[{listener.profile, offer, listener.protocol, *verifier, require}];
+  if (context) return context;
+  const std::string_view alpn = protocols::AlpnId(backends::FromConfig(listener.protocol));
+  auto made = tls::ServerContext::Make({FromConfig(listener.profile), std::string(alpn),
+                                        certificates_, std::move(offer), *verifier, require});
+  if (!made) {
+    return tl::unexpected(
+        std::vector<std::string>{At(file_, listener.place) + path + ": " + made.error().text});
+  }
+  context = std::move(*made);
+  return context;
+}
+
+tl::expected<ListenerContexts::Verifier, std::string> ListenerContexts::VerifierOf(
+    const config::Listener& listener) {
+  if (listener.client_certificates == config::ClientCertificates::kOff) return nullptr;
+  auto& verifier = verifiers_[{*listener.client_ca_file, listener.client_crl_file}];
+  if (verifier) return verifier;
+  auto made = tls::ClientVerifier::Make(*listener.client_ca_file, listener.client_crl_file);
+  if (!made) return tl::unexpected(made.error().text);
+  verifier = std::move(*made);
+  return verifier;
 }
 
 }  // namespace gatepost

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "tls/client_verifier.h"
 #include "tls/context.h"
 #include "tls/failure.h"
 #include "tls/internal.h"
@@ -81,6 +82,15 @@ struct Channel::Callbacks {
     *alert = verified.error().alert;
     return ssl_verify_invalid;
   }
+
+  static ssl_verify_result_t VerifyClient(SSL* ssl, uint8_t* alert) {
+    const auto& io = *static_cast<Transport::Io*>(BIO_get_data(SSL_get_rbio(ssl)));
+    if (!io.channel->CheckClient(alert)) return ssl_verify_invalid;
+    // The ticket gets the chain, and then the connection forgets it: asked for only now, this says
+    // nothing about what goes into the ticket.
+    SSL_set_retain_only_sha256_of_client_certs(ssl, 1);
+    return ssl_verify_ok;
+  }
 };
 
 Channel::Channel(Transport& transport, std::shared_ptr<const ServerContext> context)
@@ -138,9 +148,48 @@ void Channel::Handshake() {
   transport_.io_->channel = nullptr;
 }
 
+bool Channel::CheckClient(uint8_t* alert) {
+  SSL_SESSION* session = SSL_get_session(ssl_);
+  VerifiedClient client = tls::VerifyClient(SSL_get0_peer_certificates(ssl_),
+                                            server_context_->client_verifier_->store_);
+  // A ticket must not outlive the certificate: the client would come with it although it has a
+  // newer certificate, and be refused.
+  using std::chrono::seconds;
+  const auto left =
+      std::chrono::duration_cast<seconds>(client.not_after - std::chrono::system_clock::now());
+  if (client.certificate.verified && left < seconds(SSL_SESSION_get_timeout(session))) {
+    SSL_SESSION_set_timeout(session, static_cast<uint32_t>(std::max(left, seconds(1)).count()));
+  }
+  if (!client.certificate.verified && server_context_->require_client_certificate_) {
+    failure_ = Failure::kClientCertificate;
+    error_ = "the client's certificate is refused: " + client.certificate.problem;
+    *alert = client.alert;
+    return false;
+  }
+  client_certificate_ = std::make_unique<ClientCertificate>(std::move(client.certificate));
+  return true;
+}
+
 // From here on the context's certificates are not needed: after a reload the old ones can go while
 // the connection lives. A client's context stays: it has the pool of the peer's certificates.
 void Channel::Established() {
+  if (server_context_ && server_context_->client_verifier_ && SSL_session_reused(ssl_) == 1) {
+    // The library believes the ticket. Since then, the certificate may have expired or been
+    // revoked.
+    const bool presented = sk_CRYPTO_BUFFER_num(SSL_get0_peer_certificates(ssl_)) > 0;
+    uint8_t alert = SSL_AD_HANDSHAKE_FAILURE;
+    if (!presented && server_context_->require_client_certificate_) {
+      failure_ = Failure::kClientCertificate;
+      error_ = "the resumed session has no certificate";
+    } else if (presented) {
+      CheckClient(&alert);
+    }
+    if (failure_ != Failure::kNone) {
+      SSL_send_fatal_alert(ssl_, alert);
+      ERR_clear_error();
+      return;
+    }
+  }
   established_ = true;
   server_context_.reset();
 }
@@ -156,6 +205,13 @@ size_t Channel::Receive(Bytes ciphertext, std::span<uint8_t> plaintext) {
     }
     if (!Make()) return 0;
     SSL_set_accept_state(ssl_);
+    if (server_context_->client_verifier_) {
+      SSL_set_custom_verify(
+          ssl_,
+          SSL_VERIFY_PEER |
+              (server_context_->require_client_certificate_ ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+          Callbacks::VerifyClient);
+    }
   }
   Transport::Io& io = *transport_.io_;
   io.incoming = ciphertext;
@@ -233,6 +289,10 @@ void Channel::Fail(int result) {
 void Channel::FailAs(Failure failure, std::string error) {
   failure_ = failure;
   error_ = std::move(error);
+}
+
+std::unique_ptr<ClientCertificate> Channel::TakeClientCertificate() {
+  return std::move(client_certificate_);
 }
 
 Facts Channel::facts() const {

@@ -19,6 +19,7 @@ struct ssl_st;  // BoringSSL's SSL
 namespace gatepost::tls {
 
 class ClientContext;
+struct ClientCertificate;
 class ServerContext;
 
 using Bytes = std::span<const uint8_t>;
@@ -60,6 +61,7 @@ enum class Failure : uint8_t {
   kBadAlert,            // bad_alert: the peer sent a fatal alert (its text is in error())
   kCertificateUnknown,  // cert_unknown: the peer refused our certificate
   kVerify,              // verify: we refused the peer's certificate
+  kClientCertificate,   // client_cert: the client's certificate is missing or not good
   kAlpn,                // alpn
   kEof,                 // eof: the peer closed mid-way
   kOther,               // other
@@ -110,18 +112,26 @@ class Channel {
   [[nodiscard]] const std::string& error() const { return error_; }
   [[nodiscard]] Facts facts() const;  // established only
 
+  // TakeClientCertificate returns what the client presented (server side, established), once; null:
+  // nothing, or it was not asked. Nothing of it stays in memory, but after a resumption the chain
+  // that the session had, which the library keeps.
+  [[nodiscard]] std::unique_ptr<ClientCertificate> TakeClientCertificate();
+
  private:
   struct Callbacks;
 
   bool Make();
   void Handshake();
   void Established();
+  // CheckClient verifies the chain of this connection's session.
+  bool CheckClient(uint8_t* alert);
   void Fail(int result);
   void FailAs(Failure failure, std::string error);
 
   Transport& transport_;
   std::shared_ptr<const ServerContext> server_context_;  // let go after the handshake
   std::shared_ptr<const ClientContext> client_context_;
+  std::unique_ptr<ClientCertificate> client_certificate_;
   std::string server_name_;
   std::string error_;
   ssl_st* ssl_ = nullptr;

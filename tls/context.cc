@@ -4,6 +4,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tls/context.h"
 
+#include <openssl/sha.h>
+
 #include <algorithm>
 #include <array>
 
@@ -13,6 +15,9 @@
 
 namespace gatepost::tls {
 namespace {
+
+// An unknown client must not cost us the verification of a long chain.
+constexpr size_t kMaxClientChainBytes = size_t{32} << 10;
 
 constexpr char kSystemCertificates[] = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -39,6 +44,16 @@ bool SetOffer(SSL_CTX* context, const Offer& offer) {
 // The wire form of a list of one protocol id, RFC 7301 §3.1.
 std::string AlpnList(const std::string& id) {
   return std::string(1, static_cast<char>(static_cast<uint8_t>(id.size()))) + id;
+}
+
+// A list of its own that shares the bytes; null: out of memory.
+bssl::UniquePtr<STACK_OF(CRYPTO_BUFFER)> Copy(const STACK_OF(CRYPTO_BUFFER) * list) {
+  bssl::UniquePtr<STACK_OF(CRYPTO_BUFFER)> copy(sk_CRYPTO_BUFFER_new_null());
+  for (size_t i = 0; copy && i < sk_CRYPTO_BUFFER_num(list); ++i) {
+    if (!bssl::PushToStack(copy.get(), bssl::UpRef(sk_CRYPTO_BUFFER_value(list, i))))
+      return nullptr;
+  }
+  return copy;
 }
 
 Error LibraryError(std::string_view doing) {
@@ -113,22 +128,6 @@ bool TakesEcdsa(const SSL_CLIENT_HELLO* hello, const Offer& offer, uint16_t curv
     }
   }
   return false;
-}
-
-tl::expected<bssl::UniquePtr<X509_STORE>, Error> ReadTrusted(const std::string& file) {
-  auto certificates = ReadCertificates(file);
-  if (!certificates) return tl::unexpected(certificates.error());
-  bssl::UniquePtr<X509_STORE> store(X509_STORE_new());
-  bool added = store != nullptr;
-  for (const ParsedCertificate& certificate : *certificates) {
-    added = added && X509_STORE_add_cert(store.get(), certificate.x509.get()) == 1;
-  }
-  // What stands in the file is trusted, be it a root, an intermediate or the backend's own.
-  added = added && X509_STORE_set_flags(store.get(),
-                                        X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_TRUSTED_FIRST) == 1;
-  if (!added) return tl::unexpected(LibraryError(file + ": taking the trusted certificates"));
-  ERR_clear_error();
-  return store;
 }
 
 }  // namespace
@@ -209,8 +208,24 @@ tl::expected<std::shared_ptr<const ServerContext>, Error> ServerContext::Make(
     SSL_CTX_set_alpn_select_cb(context, Callbacks::SelectAlpn, self.get());
   }
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-  // A session of one protocol is not resumed on another, whoever shares the ticket keys.
-  const std::string id_context = ("gatepost " + self->alpn_).substr(0, SSL_MAX_SID_CTX_LENGTH);
+  // A session of one protocol is not resumed on another, whoever shares the ticket keys; nor one
+  // that was made under another demand for client certificates.
+  std::string id_context = "gatepost " + self->alpn_;
+  if (const ClientVerifier* verifier = options.client_verifier.get(); verifier != nullptr) {
+    self->client_verifier_ = options.client_verifier;
+    self->require_client_certificate_ = options.require_client_certificate;
+    SSL_CTX_set_max_cert_list(context, kMaxClientChainBytes);
+    bssl::UniquePtr<STACK_OF(CRYPTO_BUFFER)> names = Copy(verifier->ca_names_);
+    if (!names) return tl::unexpected(LibraryError("taking the client CAs"));
+    SSL_CTX_set0_client_CAs(context, names.release());
+    const std::string all = id_context +
+                            (options.require_client_certificate ? " require " : " request ") +
+                            verifier->digest_;
+    id_context.resize(SHA256_DIGEST_LENGTH);
+    SHA256(reinterpret_cast<const uint8_t*>(all.data()), all.size(),
+           reinterpret_cast<uint8_t*>(id_context.data()));
+  }
+  id_context.resize(std::min<size_t>(id_context.size(), SSL_MAX_SID_CTX_LENGTH));
   SSL_CTX_set_session_id_context(context, reinterpret_cast<const uint8_t*>(id_context.data()),
                                  id_context.size());
   // One: a mail client resumes with the newest, and every resumption gives it another.
@@ -228,8 +243,11 @@ tl::expected<std::shared_ptr<const ClientContext>, Error> ClientContext::Make(
   if (options.alpn.size() > 255) return tl::unexpected(Error{"the ALPN id is too long"});
   std::shared_ptr<ClientContext> self(new ClientContext);
   if (options.verify) {
-    auto trusted = ReadTrusted(options.ca_file.value_or(kSystemCertificates));
-    if (!trusted) return tl::unexpected(trusted.error());
+    const std::string file = options.ca_file.value_or(kSystemCertificates);
+    const auto certificates = ReadCertificates(file);
+    if (!certificates) return tl::unexpected(certificates.error());
+    auto trusted = TrustStore(*certificates);
+    if (!trusted) return tl::unexpected(Error{file + ": " + trusted.error().text});
     self->trusted_ = trusted->release();
   }
   self->pool_ = CRYPTO_BUFFER_POOL_new();

@@ -10,6 +10,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "tls/client_verifier.h"
 #include "tls/error.h"
 #include "tls/profile.h"
 
@@ -27,6 +28,10 @@ struct ServerOptions {
   std::string alpn;  // the one protocol id accepted; a client list without it is refused
   std::shared_ptr<const CertificateStore> certificates;
   OfferSettings settings = {};  // instead of the profile's
+  // Null: clients are not asked for a certificate. Else one that is presented is verified, and,
+  // where it is required, a handshake without a good one fails.
+  std::shared_ptr<const ClientVerifier> client_verifier = nullptr;
+  bool require_client_certificate = false;
 };
 
 // ServerContext is what a listener offers. Session tickets are on, encrypted with keys that the
@@ -41,6 +46,8 @@ class ServerContext {
   ServerContext& operator=(const ServerContext&) = delete;
 
   [[nodiscard]] const Offer& offer() const { return offer_; }
+  // Null where clients are not asked for a certificate.
+  [[nodiscard]] const ClientVerifier* client_verifier() const { return client_verifier_.get(); }
 
  private:
   friend class Channel;
@@ -52,6 +59,8 @@ class ServerContext {
   std::shared_ptr<const CertificateStore> certificates_;
   const Credential* default_credential_ = nullptr;  // the one that context_ itself has
   Offer offer_;
+  std::shared_ptr<const ClientVerifier> client_verifier_;
+  bool require_client_certificate_ = false;
 };
 
 struct ClientOptions {

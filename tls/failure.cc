@@ -10,16 +10,10 @@
 namespace gatepost::tls {
 namespace {
 
-constexpr std::array<std::string_view, 10> kNames = {"none",
-                                                     "no_shared_cipher",
-                                                     "unsupported_version",
-                                                     "plaintext",
-                                                     "bad_alert",
-                                                     "cert_unknown",
-                                                     "verify",
-                                                     "alpn",
-                                                     "eof",
-                                                     "other"};
+constexpr std::array<std::string_view, 11> kNames = {
+    "none",         "no_shared_cipher", "unsupported_version", "plaintext", "bad_alert",
+    "cert_unknown", "verify",           "client_cert",         "alpn",      "eof",
+    "other"};
 static_assert(kNames.size() == static_cast<size_t>(Failure::kCount));
 
 Failure ClassifyAlert(int alert, bool is_server) {
@@ -40,7 +34,7 @@ Failure ClassifyAlert(int alert, bool is_server) {
   }
 }
 
-Failure ClassifyReason(int reason, bool in_handshake) {
+Failure ClassifyReason(int reason, bool in_handshake, bool is_server) {
   switch (reason) {
     case SSL_R_NO_SHARED_CIPHER:
     case SSL_R_NO_SHARED_GROUP:
@@ -58,7 +52,11 @@ Failure ClassifyReason(int reason, bool in_handshake) {
     case SSL_R_INVALID_ALPN_PROTOCOL:
       return Failure::kAlpn;
     case SSL_R_CERTIFICATE_VERIFY_FAILED:
-      return Failure::kVerify;
+      return is_server ? Failure::kClientCertificate : Failure::kVerify;
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+    case SSL_R_BAD_SIGNATURE:
+    case SSL_R_KEY_USAGE_BIT_INCORRECT:
+      return is_server ? Failure::kClientCertificate : Failure::kOther;
     default:
       return Failure::kOther;
   }
@@ -85,8 +83,9 @@ Diagnosis TakeDiagnosis(bool in_handshake, bool is_server) {
                                                  SSL_alert_desc_string_long(alert) + "\" (" +
                                                  std::to_string(alert) + ")"};
   }
-  const Failure failure = ClassifyReason(reason, in_handshake);
+  const Failure failure = ClassifyReason(reason, in_handshake, is_server);
   std::string text = TakeLibraryError();
+  if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) text = "the client sent no certificate";
   if (failure == Failure::kPlaintext) text = "the peer does not speak TLS (" + text + ")";
   return {failure, std::move(text)};
 }

@@ -25,6 +25,7 @@
 #include <utility>
 #include <vector>
 
+#include "tls/client_verifier.h"
 #include "tls/error.h"
 
 namespace gatepost::tls {
@@ -73,6 +74,15 @@ struct ParsedCertificate {
 [[nodiscard]] tl::expected<std::vector<ParsedCertificate>, Error> ReadCertificates(
     const std::filesystem::path& file);
 
+// ReadCrls returns the certificate revocation lists in the PEM file `file`; at least one.
+[[nodiscard]] tl::expected<std::vector<bssl::UniquePtr<X509_CRL>>, Error> ReadCrls(
+    const std::filesystem::path& file);
+
+// TrustStore returns a store that trusts each of `certificates`, be it a root, an intermediate or a
+// leaf.
+[[nodiscard]] tl::expected<bssl::UniquePtr<X509_STORE>, Error> TrustStore(
+    const std::vector<ParsedCertificate>& certificates);
+
 // ReadPrivateKey returns the first private key in the PEM file `file`.
 [[nodiscard]] tl::expected<bssl::UniquePtr<EVP_PKEY>, Error> ReadPrivateKey(
     const std::filesystem::path& file);
@@ -84,8 +94,12 @@ std::string Printable(std::string_view text, size_t limit = 200);
 // of host-name characters (letters, digits, '-', '_', '.', and ':' for an address) or too long.
 std::string HostName(std::string_view name);
 
-// NameText returns a distinguished name as RFC 4514 writes it: "CN=mail.example.org,O=Example".
+// NameText returns a distinguished name as RFC 4514 writes it: "CN=mail.example.org,O=Example", cut
+// where it is too long for a log.
 std::string NameText(const X509_NAME* name);
+// WholeNameText returns all of it, to be compared. Other characters than printable ASCII are
+// escaped, so that different names stay different. Empty: it cannot be written so.
+std::string WholeNameText(const X509_NAME* name);
 
 // SubjectNames returns the DNS names and addresses of the subject alternative name, lower case.
 std::vector<std::string> SubjectNames(const X509& certificate);
@@ -113,5 +127,14 @@ struct VerifyFailure {
 [[nodiscard]] tl::expected<void, VerifyFailure> VerifyChain(const STACK_OF(CRYPTO_BUFFER) * chain,
                                                             X509_STORE* store,
                                                             const std::string& name);
+
+// VerifyClient checks a client's `chain` (leaf first) against `store`, and says who it is. Where it
+// is not `verified`, `alert` is what the client should be told.
+struct VerifiedClient {
+  ClientCertificate certificate;
+  uint8_t alert = 0;
+  std::chrono::system_clock::time_point not_after;  // of the leaf
+};
+[[nodiscard]] VerifiedClient VerifyClient(const STACK_OF(CRYPTO_BUFFER) * chain, X509_STORE* store);
 
 }  // namespace gatepost::tls

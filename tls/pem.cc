@@ -11,6 +11,7 @@
 #include <cstring>
 #include <ctime>
 #include <memory>
+#include <span>
 
 #include "tls/internal.h"
 
@@ -78,12 +79,15 @@ tl::expected<FileBytes, Error> ReadFile(const std::filesystem::path& file) {
   return FileBytes(std::move(bytes));
 }
 
-tl::expected<std::vector<ParsedCertificate>, Error> ReadCertificates(
-    const std::filesystem::path& file) {
+namespace {
+
+// ForEachBlock calls take(label, DER) for each PEM block of `file`; an empty string goes on,
+// another is what is wrong with the block.
+template <typename Take>
+tl::expected<void, Error> ForEachBlock(const std::filesystem::path& file, Take take) {
   auto bytes = ReadFile(file);
   if (!bytes) return tl::unexpected(bytes.error());
   bssl::UniquePtr<BIO> bio = bytes->MemoryBio();
-  std::vector<ParsedCertificate> certificates;
   for (;;) {
     char* name = nullptr;
     char* header = nullptr;
@@ -93,28 +97,58 @@ tl::expected<std::vector<ParsedCertificate>, Error> ReadCertificates(
     bssl::UniquePtr<char> name_owner(name);
     bssl::UniquePtr<char> header_owner(header);
     bssl::UniquePtr<uint8_t> data_owner(data);
-    const bool is_certificate =
-        std::string_view(name) == PEM_STRING_X509 || std::string_view(name) == PEM_STRING_X509_OLD;
-    if (is_certificate) {
-      ParsedCertificate parsed;
-      parsed.der.reset(CRYPTO_BUFFER_new(data, static_cast<size_t>(size), nullptr));
-      parsed.x509.reset(X509_parse_from_buffer(parsed.der.get()));
-      if (!parsed.x509) {
-        return FileError(file, "certificate " + std::to_string(certificates.size() + 1) +
-                                   " cannot be parsed: " + TakeLibraryError());
-      }
-      certificates.push_back(std::move(parsed));
-    }
+    const std::string problem =
+        take(std::string_view(name), std::span<const uint8_t>(data, static_cast<size_t>(size)));
     OPENSSL_cleanse(data, static_cast<size_t>(size));  // a combined file holds the key too
+    if (!problem.empty()) return FileError(file, problem);
   }
   // The end of the file is "no start line"; anything else is a broken block.
   const bool at_end = IsEndOfPem(ERR_peek_last_error());
   const std::string problem = TakeLibraryError();
   if (!at_end) return FileError(file, "malformed PEM: " + problem);
+  return {};
+}
+
+}  // namespace
+
+tl::expected<std::vector<ParsedCertificate>, Error> ReadCertificates(
+    const std::filesystem::path& file) {
+  std::vector<ParsedCertificate> certificates;
+  const auto read = ForEachBlock(file, [&](std::string_view label, std::span<const uint8_t> der) {
+    if (label != PEM_STRING_X509 && label != PEM_STRING_X509_OLD) return std::string();
+    ParsedCertificate parsed;
+    parsed.der.reset(CRYPTO_BUFFER_new(der.data(), der.size(), nullptr));
+    parsed.x509.reset(X509_parse_from_buffer(parsed.der.get()));
+    if (!parsed.x509) {
+      return "certificate " + std::to_string(certificates.size() + 1) +
+             " cannot be parsed: " + TakeLibraryError();
+    }
+    certificates.push_back(std::move(parsed));
+    return std::string();
+  });
+  if (!read) return tl::unexpected(read.error());
   if (certificates.empty()) {
     return FileError(file, "no certificate found (expected -----BEGIN CERTIFICATE-----)");
   }
   return certificates;
+}
+
+tl::expected<std::vector<bssl::UniquePtr<X509_CRL>>, Error> ReadCrls(
+    const std::filesystem::path& file) {
+  std::vector<bssl::UniquePtr<X509_CRL>> crls;
+  const auto read = ForEachBlock(file, [&](std::string_view label, std::span<const uint8_t> der) {
+    if (label != PEM_STRING_X509_CRL) return std::string();
+    const uint8_t* in = der.data();
+    bssl::UniquePtr<X509_CRL> crl(d2i_X509_CRL(nullptr, &in, static_cast<long>(der.size())));
+    if (!crl || in != der.data() + der.size()) {
+      return "CRL " + std::to_string(crls.size() + 1) + " cannot be parsed: " + TakeLibraryError();
+    }
+    crls.push_back(std::move(crl));
+    return std::string();
+  });
+  if (!read) return tl::unexpected(read.error());
+  if (crls.empty()) return FileError(file, "no CRL found (expected -----BEGIN X509 CRL-----)");
+  return crls;
 }
 
 tl::expected<bssl::UniquePtr<EVP_PKEY>, Error> ReadPrivateKey(const std::filesystem::path& file) {
@@ -160,7 +194,7 @@ std::string HostName(std::string_view name) {
   return result;
 }
 
-std::string NameText(const X509_NAME* name) {
+std::string WholeNameText(const X509_NAME* name) {
   bssl::UniquePtr<BIO> bio(BIO_new(BIO_s_mem()));
   const uint8_t* text = nullptr;
   size_t size = 0;
@@ -169,7 +203,11 @@ std::string NameText(const X509_NAME* name) {
     ERR_clear_error();
     return {};
   }
-  return Printable({reinterpret_cast<const char*>(text), size}, 400);
+  return {reinterpret_cast<const char*>(text), size};
+}
+
+std::string NameText(const X509_NAME* name) {
+  return Printable(WholeNameText(name), 400);
 }
 
 std::vector<std::string> SubjectNames(const X509& certificate) {

@@ -7,13 +7,13 @@
 #pragma once
 
 #include <array>
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
+#include <tuple>
 #include <vector>
 
 namespace gatepost::tls {
@@ -31,7 +31,12 @@ struct OfferSettings {
   std::vector<std::string> groups;                // "X25519", "P-256" or "secp256r1"
   std::vector<std::string> ciphers;               // names of OpenSSL or IANA, of TLS 1.2 and below
   std::vector<std::string> signature_algorithms;  // names of TLS 1.3, RFC 8446 §4.2.3
-  auto operator<=>(const OfferSettings&) const = default;
+
+  // An order, for maps.
+  friend bool operator<(const OfferSettings& a, const OfferSettings& b) {
+    return std::tie(a.minimum_version, a.groups, a.ciphers, a.signature_algorithms) <
+           std::tie(b.minimum_version, b.groups, b.ciphers, b.signature_algorithms);
+  }
 };
 
 // Offer is a profile, with a listener's settings in it, in the library's terms.

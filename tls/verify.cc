@@ -1,13 +1,21 @@
-// Is this the backend we meant? RFC 5280 §6 by the library, RFC 9525 for the name.
+// Is this the backend we meant, or a client we know? RFC 5280 §6 by the library, RFC 9525 for the
+// name.
 //
 // Runs inside a handshake, on a worker's thread: no file, no network, no revocation lookup.
 // SPDX-License-Identifier: Apache-2.0
+#include <openssl/nid.h>
+#include <openssl/sha.h>
+
+#include <algorithm>
+
 #include "tls/internal.h"
 
 namespace gatepost::tls {
 namespace {
 
 constexpr size_t kNamesShown = 4;
+
+constexpr int kMaxClientDepth = 8;  // of intermediates
 
 // Whom the certificate is for, as far as it fits a line.
 std::string NamesText(const X509& certificate) {
@@ -42,10 +50,8 @@ std::string FailureText(X509_STORE_CTX* context, const X509& leaf, const std::st
          NameText(X509_get_issuer_name(at)) + ")";
 }
 
-}  // namespace
-
-tl::expected<void, VerifyFailure> VerifyChain(const STACK_OF(CRYPTO_BUFFER) * chain,
-                                              X509_STORE* store, const std::string& name) {
+tl::expected<bssl::UniquePtr<STACK_OF(X509)>, VerifyFailure> ParseChain(
+    const STACK_OF(CRYPTO_BUFFER) * chain) {
   bssl::UniquePtr<STACK_OF(X509)> certificates(sk_X509_new_null());
   for (size_t i = 0; chain != nullptr && i < sk_CRYPTO_BUFFER_num(chain); ++i) {
     bssl::UniquePtr<X509> parsed(X509_parse_from_buffer(sk_CRYPTO_BUFFER_value(chain, i)));
@@ -58,11 +64,99 @@ tl::expected<void, VerifyFailure> VerifyChain(const STACK_OF(CRYPTO_BUFFER) * ch
   if (sk_X509_num(certificates.get()) == 0) {
     return tl::unexpected(VerifyFailure{"the peer sent no certificate", SSL_AD_BAD_CERTIFICATE});
   }
-  X509* leaf = sk_X509_value(certificates.get(), 0);
+  return certificates;
+}
 
+// Run verifies with a context that is ready. `name` is for the words of a mismatch.
+tl::expected<void, VerifyFailure> Run(X509_STORE_CTX* context, const X509& leaf,
+                                      const std::string& name) {
+  const bool good = X509_verify_cert(context) == 1;
+  ERR_clear_error();
+  if (good) return {};
+  const auto alert =
+      SSL_alert_from_verify_result(static_cast<long>(X509_STORE_CTX_get_error(context)));
+  return tl::unexpected(
+      VerifyFailure{FailureText(context, leaf, name), static_cast<uint8_t>(alert)});
+}
+
+// The leaf's issuer must have a CRL; a CA above may have none.
+int TolerateMissingCrl(int good, X509_STORE_CTX* context) {
+  if (good == 1) return 1;
+  return X509_STORE_CTX_get_error(context) == X509_V_ERR_UNABLE_TO_GET_CRL &&
+                 X509_STORE_CTX_get_error_depth(context) > 0
+             ? 1
+             : 0;
+}
+
+bool IsLineOfText(std::string_view text) {
+  return !text.empty() && std::none_of(text.begin(), text.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte < 0x20 || byte == 0x7f;
+  });
+}
+
+// The one common name of a subject, in UTF-8. Of several, nobody can say which one is meant.
+std::string CommonName(const X509_NAME* subject) {
+  const int index = X509_NAME_get_index_by_NID(const_cast<X509_NAME*>(subject), NID_commonName, -1);
+  if (index < 0) return {};
+  if (X509_NAME_get_index_by_NID(const_cast<X509_NAME*>(subject), NID_commonName, index) >= 0) {
+    return {};
+  }
+  const ASN1_STRING* value = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, index));
+  uint8_t* utf8 = nullptr;
+  const int size = ASN1_STRING_to_UTF8(&utf8, const_cast<ASN1_STRING*>(value));
+  bssl::UniquePtr<uint8_t> owner(utf8);
+  ERR_clear_error();
+  if (size <= 0) return {};
+  std::string text(reinterpret_cast<const char*>(utf8), static_cast<size_t>(size));
+  return IsLineOfText(text) ? text : std::string();
+}
+
+std::vector<std::string> Emails(const X509& certificate) {
+  bssl::UniquePtr<GENERAL_NAMES> names(static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(&certificate, NID_subject_alt_name, nullptr, nullptr)));
+  ERR_clear_error();
+  std::vector<std::string> emails;
+  if (!names) return emails;
+  for (const GENERAL_NAME* name : names.get()) {
+    if (name->type != GEN_EMAIL) continue;
+    const auto* data = reinterpret_cast<const char*>(ASN1_STRING_get0_data(name->d.rfc822Name));
+    const std::string_view text(data, static_cast<size_t>(ASN1_STRING_length(name->d.rfc822Name)));
+    const bool ascii = std::all_of(text.begin(), text.end(),
+                                   [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+    if (ascii && IsLineOfText(text)) emails.emplace_back(text);
+  }
+  return emails;
+}
+
+std::string KeyDigest(const X509& certificate) {
+  bssl::UniquePtr<EVP_PKEY> key(X509_get_pubkey(const_cast<X509*>(&certificate)));
+  uint8_t* der = nullptr;
+  const int size = key ? i2d_PUBKEY(key.get(), &der) : 0;
+  bssl::UniquePtr<uint8_t> owner(der);
+  ERR_clear_error();
+  if (size <= 0) return {};
+  uint8_t digest[SHA256_DIGEST_LENGTH];
+  SHA256(der, static_cast<size_t>(size), digest);
+  std::string text;
+  for (const uint8_t byte : digest) {
+    constexpr char kDigits[] = "0123456789abcdef";
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
+}  // namespace
+
+tl::expected<void, VerifyFailure> VerifyChain(const STACK_OF(CRYPTO_BUFFER) * chain,
+                                              X509_STORE* store, const std::string& name) {
+  const auto certificates = ParseChain(chain);
+  if (!certificates) return tl::unexpected(certificates.error());
+  X509* leaf = sk_X509_value(certificates->get(), 0);
   bssl::UniquePtr<X509_STORE_CTX> context(X509_STORE_CTX_new());
   bool ready = context &&
-               X509_STORE_CTX_init(context.get(), store, leaf, certificates.get()) == 1 &&
+               X509_STORE_CTX_init(context.get(), store, leaf, certificates->get()) == 1 &&
                X509_STORE_CTX_set_default(context.get(), "ssl_server") == 1;
   if (ready) {
     X509_VERIFY_PARAM* parameters = X509_STORE_CTX_get0_param(context.get());
@@ -78,13 +172,57 @@ tl::expected<void, VerifyFailure> VerifyChain(const STACK_OF(CRYPTO_BUFFER) * ch
         "there is no usable name to verify the certificate against: \"" + Printable(name) + "\"",
         SSL_AD_INTERNAL_ERROR});
   }
-  const bool good = X509_verify_cert(context.get()) == 1;
+  return Run(context.get(), *leaf, name);
+}
+
+VerifiedClient VerifyClient(const STACK_OF(CRYPTO_BUFFER) * chain, X509_STORE* store) {
+  VerifiedClient client;
+  const auto refuse = [&client](const VerifyFailure& failure) {
+    client.certificate.problem = failure.text;
+    client.alert = failure.alert;
+  };
+  const auto certificates = ParseChain(chain);
+  if (!certificates) {
+    refuse(certificates.error());
+    return client;
+  }
+  X509* leaf = sk_X509_value(certificates->get(), 0);
+  client.certificate.subject = WholeNameText(X509_get_subject_name(leaf));
+  client.not_after = TimePoint(X509_get0_notAfter(leaf));
+  bssl::UniquePtr<X509_STORE_CTX> context(X509_STORE_CTX_new());
+  if (!context || X509_STORE_CTX_init(context.get(), store, leaf, certificates->get()) != 1 ||
+      X509_STORE_CTX_set_default(context.get(), "ssl_client") != 1) {
+    refuse({"the verification cannot begin: " + TakeLibraryError(), SSL_AD_INTERNAL_ERROR});
+    return client;
+  }
+  X509_VERIFY_PARAM_set_depth(X509_STORE_CTX_get0_param(context.get()), kMaxClientDepth);
+  X509_STORE_CTX_set_verify_cb(context.get(), TolerateMissingCrl);
+  if (const auto verified = Run(context.get(), *leaf, {}); !verified) {
+    refuse(verified.error());
+    return client;
+  }
+  client.certificate.verified = true;
+  client.certificate.common_name = CommonName(X509_get_subject_name(leaf));
+  client.certificate.emails = Emails(*leaf);
+  client.certificate.spki_sha256 = KeyDigest(*leaf);
+  return client;
+}
+
+tl::expected<bssl::UniquePtr<X509_STORE>, Error> TrustStore(
+    const std::vector<ParsedCertificate>& certificates) {
+  bssl::UniquePtr<X509_STORE> store(X509_STORE_new());
+  bool added = store != nullptr;
+  for (const ParsedCertificate& certificate : certificates) {
+    added = added && X509_STORE_add_cert(store.get(), certificate.x509.get()) == 1;
+  }
+  // What stands in the file is trusted, be it a root, an intermediate or the peer's own.
+  added = added && X509_STORE_set_flags(store.get(),
+                                        X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_TRUSTED_FIRST) == 1;
+  if (!added) {
+    return tl::unexpected(Error{"taking the trusted certificates failed: " + TakeLibraryError()});
+  }
   ERR_clear_error();
-  if (good) return {};
-  const auto alert =
-      SSL_alert_from_verify_result(static_cast<long>(X509_STORE_CTX_get_error(context.get())));
-  return tl::unexpected(
-      VerifyFailure{FailureText(context.get(), *leaf, name), static_cast<uint8_t>(alert)});
+  return store;
 }
 
 }  // namespace gatepost::tls

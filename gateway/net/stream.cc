@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "tls/client_verifier.h"
+
 namespace gatepost::net {
 namespace {
 
@@ -137,6 +139,10 @@ void Stream::OnCiphertext(Bytes ciphertext) {
     PauseReading();
     observer_->OnStreamEvent(*this, Event::kEnd);
   }
+}
+
+std::unique_ptr<tls::ClientCertificate> Stream::TakeClientCertificate() {
+  return channel_->TakeClientCertificate();
 }
 
 void Stream::Fail(std::string error) {

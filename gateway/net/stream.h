@@ -104,6 +104,8 @@ class Stream {
   [[nodiscard]] bool reading() const { return reading_; }
   // The TLS state; null without TLS.
   [[nodiscard]] const tls::Channel* channel() const { return channel_.get(); }
+  // TakeClientCertificate returns what the client presented in its handshake, once; null: nothing.
+  [[nodiscard]] std::unique_ptr<tls::ClientCertificate> TakeClientCertificate();
   // Why the stream failed: one line, safe to log.
   [[nodiscard]] const std::string& error() const { return error_; }
   [[nodiscard]] uint64_t received_bytes() const { return received_bytes_; }

@@ -5,6 +5,7 @@
 #include "gateway/session/login.h"
 #include "gateway/session/session.h"
 #include "gateway/worker.h"
+#include "tls/client_verifier.h"
 
 namespace gatepost::session {
 
@@ -46,6 +47,23 @@ void Session::CountTls() {
             : group == tls::kGroupNames.end()
                 ? listener_.tls_group_other
                 : listener_.tls_groups[static_cast<size_t>(group - tls::kGroupNames.begin())]);
+}
+
+void Session::IdentifyClient() {
+  if (listener_.settings.client_certificates == config::ClientCertificates::kOff) return;
+  const auto certificate = client_->TakeClientCertificate();
+  if (!certificate) return worker_.shard().Add(listener_.certificates_none);
+  worker_.shard().Add(certificate->verified ? listener_.certificates_valid
+                                            : listener_.certificates_invalid);
+  worker_.log().Write(certificate->verified ? observe::Level::kInfo : observe::Level::kWarning,
+                      "client_certificate",
+                      {{"id", worker_.IdText(id_)},
+                       {"listener", listener_.settings.name},
+                       {"client", client_address_.Host()},
+                       {"result", certificate->verified ? "valid" : "invalid"},
+                       {"subject", certificate->subject},
+                       {"key_sha256", certificate->spki_sha256},
+                       {"detail", certificate->problem}});
 }
 
 void Session::CountTlsFailure(bool timeout) {

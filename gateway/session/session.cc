@@ -266,6 +266,7 @@ Session::Wait Session::DoClientTls() {
     return Close(CloseReason::kTlsTimeout);
   }
   CountTls();
+  IdentifyClient();
   if (tls_mode_ == TlsMode::kImplicit) {
     StartServerEngine();
   } else {

@@ -130,6 +130,8 @@ class Session final : public net::Stream::Observer,
 
   void CountServer();
   void CountTls();
+  // IdentifyClient counts and logs the certificate that the client presented.
+  void IdentifyClient();
   void CountTlsFailure(bool timeout);
   void CountAuth(AuthResult result);
   void CountRelay();

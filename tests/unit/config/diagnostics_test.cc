@@ -62,7 +62,7 @@ addresses = ['127.0.0.1:144']
 pool = 'a'
 tsl = 'implicit'
 )", "CP",
-     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, bare_newline, pool; for example: tls = "starttls" (did you mean "tls"?))"},
+     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, bare_newline, pool; for example: tls = "starttls" (did you mean "tls"?))"},
     {"key_of_another_table", R"([log]
 max_line_bytes = 2000
 )", "CLP",
@@ -231,6 +231,29 @@ pool = 'a'
 tls_profile = 'old'
 )", "CP",
      R"(g.toml:5:15: listener[1].tls_profile: "old" is not allowed; use "modern", "intermediate" or "legacy", for example: tls_profile = "intermediate")"},
+    {"client_ca_without_certificates", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+pool = 'a'
+client_ca_file = 'ca.pem'
+)", "CP",
+     R"(g.toml:5:18: listener[1].client_ca_file: has no effect with client_certificates = "off"; remove it, or use client_certificates = "request" or "require")"},
+    {"client_certificates_without_ca", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+pool = 'a'
+client_certificates = 'request'
+)", "CP",
+     R"(g.toml:5:23: listener[1].client_certificates: "request" needs to know whom to believe; add the certificates of your CA, for example: client_ca_file = "/etc/gatepost/client-ca.pem")"},
+    {"client_certificates_left_aside", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+pool = 'a'
+cleartext_login = 'allow'
+client_certificates = 'require'
+client_ca_file = 'ca.pem'
+)", "CP",
+     R"(g.toml:6:23: listener[1].client_certificates: "require" with cleartext_login = "allow" means that a client without a certificate just leaves TLS off; remove cleartext_login, or use client_certificates = "request")"},
     {"cleartext_login_with_implicit", R"([[listener]]
 protocol = 'imap'
 addresses = ['127.0.0.1:144']

@@ -91,6 +91,8 @@ std::string FileWith(const Row& row) {
       {"[[listener]]",
        {{"protocol", "protocol = 'smtp'"},
         {"addresses", "addresses = ['127.0.0.1:25']"},
+        {"client_certificates", "client_certificates = 'request'"},
+        {"client_ca_file", "client_ca_file = 'c'"},
         {"pool", "pool = 'stores'"}}},
       {"[pool.stores]", {{"members", "members = ['a:25']"}, {"tls", "tls = 'starttls'"}}},
       {"[authority]", {{"kind", "kind = 'passwords'"}, {"file", "file = 'f'"}}},

@@ -4,6 +4,7 @@
 
 #include <openssl/ec_key.h>
 #include <openssl/nid.h>
+#include <openssl/obj.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <stdlib.h>
@@ -53,6 +54,12 @@ void AddNames(X509* certificate, const std::vector<std::string>& names) {
       name->type = GEN_IPADD;
       name->d.iPAddress = a2i_IPADDRESS(text.c_str() + 3);
       Check(name->d.iPAddress != nullptr, "address");
+    } else if (text.starts_with("email:")) {
+      name->type = GEN_EMAIL;
+      name->d.rfc822Name = ASN1_IA5STRING_new();
+      Check(ASN1_STRING_set(name->d.rfc822Name, text.data() + 6,
+                            static_cast<int>(text.size() - 6)) == 1,
+            "mail address");
     } else {
       name->type = GEN_DNS;
       name->d.dNSName = ASN1_IA5STRING_new();
@@ -116,10 +123,14 @@ Identity Issue(const Request& request) {
   ASN1_TIME_set(X509_getm_notBefore(certificate), now + seconds(request.starts));
   ASN1_TIME_set(X509_getm_notAfter(certificate), now + seconds(request.ends));
   X509_NAME* subject = X509_get_subject_name(certificate);
-  Check(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
-                                   reinterpret_cast<const uint8_t*>(request.common_name.c_str()),
-                                   -1, -1, 0) == 1,
-        "subject");
+  std::vector<std::string> common_names = request.more_names;
+  common_names.insert(common_names.begin(), request.common_name);
+  for (const std::string& name : common_names) {
+    Check(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
+                                     reinterpret_cast<const uint8_t*>(name.data()),
+                                     static_cast<int>(name.size()), -1, 0) == 1,
+          "subject");
+  }
   const X509* issuer = request.issuer == nullptr ? certificate : request.issuer->certificate.get();
   Check(X509_set_issuer_name(certificate, X509_get_subject_name(issuer)) == 1, "issuer");
   Check(X509_set_pubkey(certificate, identity.key.get()) == 1, "public key");
@@ -128,6 +139,11 @@ Identity Issue(const Request& request) {
     constraints->ca = 1;
     Check(X509_add1_ext_i2d(certificate, NID_basic_constraints, constraints.get(), 1, 0) == 1,
           "basic constraints");
+  }
+  if (request.purpose != 0) {
+    bssl::UniquePtr<EXTENDED_KEY_USAGE> usage(sk_ASN1_OBJECT_new_null());
+    Check(sk_ASN1_OBJECT_push(usage.get(), OBJ_nid2obj(request.purpose)) > 0, "purpose");
+    Check(X509_add1_ext_i2d(certificate, NID_ext_key_usage, usage.get(), 0, 0) == 1, "purpose");
   }
   AddNames(certificate, request.names);
   EVP_PKEY* signer = request.issuer == nullptr ? identity.key.get() : request.issuer->key.get();
@@ -144,6 +160,34 @@ Identity Issue(const Request& request) {
     }
   }
   return identity;
+}
+
+std::string MakeCrl(const Identity& issuer, const std::vector<const Identity*>& revoked,
+                    hours ends) {
+  bssl::UniquePtr<X509_CRL> crl(X509_CRL_new());
+  const std::time_t now = std::time(nullptr);
+  const auto seconds = [](hours h) { return static_cast<long>(std::chrono::seconds(h).count()); };
+  const auto time_of = [](std::time_t time) {
+    return bssl::UniquePtr<ASN1_TIME>(ASN1_TIME_set(nullptr, time));
+  };
+  Check(X509_CRL_set_version(crl.get(), X509_CRL_VERSION_2) == 1 &&
+            X509_CRL_set_issuer_name(crl.get(), X509_get_subject_name(issuer.certificate.get())) ==
+                1 &&
+            X509_CRL_set1_lastUpdate(crl.get(), time_of(now - seconds(hours(200))).get()) == 1 &&
+            X509_CRL_set1_nextUpdate(crl.get(), time_of(now + seconds(ends)).get()) == 1,
+        "CRL");
+  for (const Identity* identity : revoked) {
+    bssl::UniquePtr<X509_REVOKED> entry(X509_REVOKED_new());
+    Check(X509_REVOKED_set_serialNumber(entry.get(),
+                                        X509_get_serialNumber(identity->certificate.get())) == 1 &&
+              X509_REVOKED_set_revocationDate(entry.get(), time_of(now).get()) == 1 &&
+              X509_CRL_add0_revoked(crl.get(), entry.release()) == 1,
+          "revoking");
+  }
+  Check(X509_CRL_sign(crl.get(), issuer.key.get(), EVP_sha256()) > 0, "signing a CRL");
+  bssl::UniquePtr<BIO> bio(BIO_new(BIO_s_mem()));
+  Check(PEM_write_bio_X509_CRL(bio.get(), crl.get()) == 1, "PEM_write_bio_X509_CRL");
+  return Contents(bio.get());
 }
 
 Folder::Folder() {

@@ -33,14 +33,21 @@ struct Identity {
 
 struct Request {
   std::string common_name = "mail.example";
-  std::vector<std::string> names;  // DNS names, or addresses as "ip:192.0.2.1"
+  // DNS names, addresses as "ip:192.0.2.1", or mail addresses as "email:alice@example.org".
+  std::vector<std::string> names;
   KeyKind key = KeyKind::kEcdsaP256;
   const Identity* issuer = nullptr;  // null: self-signed
   bool is_ca = false;
-  hours starts{-1};  // relative to now
+  int purpose = 0;                           // the one extended key usage, as NID; 0: any
+  std::vector<std::string> more_names = {};  // further common names
+  hours starts{-1};                          // relative to now
   hours ends{24};
 };
 Identity Issue(const Request& request);
+
+// MakeCrl returns the PEM of a CRL of `issuer` that revokes `revoked`.
+std::string MakeCrl(const Identity& issuer, const std::vector<const Identity*>& revoked,
+                    hours ends = hours(24));
 
 // Folder is a temporary folder that goes with its object.
 class Folder {
