@@ -83,13 +83,14 @@ int Check(const std::string& file) {
                protocols::Name(listener->protocol), addresses, implicit ? "TLS" : "STARTTLS",
                implicit ? "" : (cleartext ? "cleartext login: yes" : "cleartext login: no"),
                settings.pool);
-    const tls::Offer& offer = listener->tls->offer();
+    const tls::Offer& offer = prepared->contexts[listener->index]->offer();
     std::string groups;
     for (const char c : offer.groups) groups += c == ':' ? std::string(", ") : std::string(1, c);
     fmt::print("    TLS {}{}, groups {}{}\n", tls::VersionText(offer.minimum_version),
                offer.minimum_version == offer.maximum_version ? "" : " and up", groups,
                offer.minimum_version < kTls12 ? ", below TLS 1.2: for old devices alone" : "");
-    if (const tls::ClientVerifier* verifier = listener->tls->client_verifier()) {
+    if (const tls::ClientVerifier* verifier =
+            prepared->contexts[listener->index]->client_verifier()) {
       fmt::print("    client certificates: {}, of {}\n",
                  settings.client_certificates == config::ClientCertificates::kRequire ? "required"
                                                                                       : "requested",

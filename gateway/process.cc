@@ -13,13 +13,13 @@
 #include <ctime>
 #include <exception>
 #include <fstream>
+#include <mutex>
 #include <thread>
 #include <utility>
 
 #include "gateway/net/listener.h"
 #include "gateway/observe/admin_http.h"
 #include "gateway/privileges.h"
-#include "gateway/tls_settings.h"
 #include "gateway/worker.h"
 #include "protocols/line_framer.h"
 
@@ -79,6 +79,15 @@ double CpuSeconds() {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
 }
 
+tl::expected<std::shared_ptr<const tls::CertificateStore>, std::vector<tls::Error>>
+LoadCertificates(const config::Config& config) {
+  std::vector<tls::CertificateFiles> files;
+  for (const config::Certificate& certificate : config.certificates) {
+    files.push_back({certificate.chain, certificate.key});
+  }
+  return tls::CertificateStore::Load(files);
+}
+
 }  // namespace
 
 // ---- preparing
@@ -88,16 +97,13 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
                                                          const std::string& file) {
   std::vector<std::string> errors;
   Prepared prepared;
+  prepared.file = file;
   prepared.runtime = std::make_unique<Runtime>();
   Runtime& runtime = *prepared.runtime;
   runtime.config = std::move(config);
   const config::Config& settings = runtime.config;
 
-  std::vector<tls::CertificateFiles> files;
-  for (const config::Certificate& certificate : settings.certificates) {
-    files.push_back({certificate.chain, certificate.key});
-  }
-  if (auto loaded = tls::CertificateStore::Load(files)) {
+  if (auto loaded = LoadCertificates(settings)) {
     prepared.certificates = std::move(*loaded);
   } else {
     for (const tls::Error& error : loaded.error()) {
@@ -128,20 +134,20 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
       errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
     }
   }
+  if (prepared.certificates) {
+    if (auto made = MakeListenerContexts(settings, prepared.certificates, file)) {
+      prepared.contexts = std::move(*made);
+    } else {
+      errors.insert(errors.end(), made.error().begin(), made.error().end());
+    }
+  }
   if (!errors.empty()) return tl::unexpected(std::move(errors));
 
   const std::string_view authority = runtime.passwords ? "passwords" : "backend";
   runtime.protocol_series.resize(static_cast<size_t>(protocols::Protocol::kCount));
-  ListenerContexts contexts(prepared.certificates, file);
-  for (size_t i = 0; i < settings.listeners.size(); ++i) {
-    const config::Listener& listener = settings.listeners[i];
-    auto made = std::make_unique<ListenerRuntime>(listener, runtime.metrics);
-    auto context = contexts.For(listener, "listener[" + std::to_string(i + 1) + "]");
-    if (!context) {
-      errors.insert(errors.end(), context.error().begin(), context.error().end());
-      continue;
-    }
-    made->tls = std::move(*context);
+  for (const config::Listener& listener : settings.listeners) {
+    auto made =
+        std::make_unique<ListenerRuntime>(listener, runtime.listeners.size(), runtime.metrics);
     made->pool = runtime.directory->Find(listener.pool, made->protocol);
     made->idle_timeout = IdleTimeout(settings.idle_timeouts, made->protocol);
     auto& series = runtime.protocol_series[static_cast<size_t>(made->protocol)];
@@ -151,7 +157,6 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
     made->series = series.get();
     runtime.listeners.push_back(std::move(made));
   }
-  if (!errors.empty()) return tl::unexpected(std::move(errors));
   return prepared;
 }
 
@@ -164,7 +169,10 @@ namespace {
 class Server {
  public:
   explicit Server(Prepared prepared)
-      : runtime_(std::move(prepared.runtime)), certificates_(std::move(prepared.certificates)) {}
+      : file_(std::move(prepared.file)),
+        runtime_(std::move(prepared.runtime)),
+        certificates_(std::move(prepared.certificates)),
+        contexts_(std::move(prepared.contexts)) {}
 
   int Run();
 
@@ -173,13 +181,17 @@ class Server {
   bool Prepare();
   void RegisterMetrics();
   void OnSignal(int number);
+  void Reload();
   void Housekeep();
   [[nodiscard]] std::string Healthy() const;
   [[nodiscard]] std::string Ready() const;
   [[nodiscard]] uint32_t WorkerCount() const;
 
+  const std::string file_;  // the configuration's
   std::unique_ptr<Runtime> runtime_;
+  std::mutex certificates_mutex_;  // a scrape reads them on a thread of its own
   std::shared_ptr<const tls::CertificateStore> certificates_;
+  ListenerContexts contexts_;
   std::vector<std::vector<Worker::Socket>> sockets_;  // by worker
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<observe::AdminHttp> admin_;
@@ -281,7 +293,12 @@ void Server::RegisterMetrics() {
     return Samples{
         {{GATEPOST_VERSION, tls::LibraryVersion(), uv_version_string(), __VERSION__}, 1}};
   });
-  metrics.AtScrape(Metric::kCertificateNotAfter, [store = certificates_] {
+  metrics.AtScrape(Metric::kCertificateNotAfter, [this] {
+    std::shared_ptr<const tls::CertificateStore> store;
+    {
+      const std::lock_guard lock(certificates_mutex_);
+      store = certificates_;
+    }
     Samples samples;
     for (const tls::CertificateInfo& info : store->certificates()) {
       samples.push_back({{info.chain_file.string(), info.names.empty() ? "" : info.names.front()},
@@ -330,7 +347,7 @@ int Server::Run() {
   RegisterMetrics();
   const config::Config& settings = runtime_->config;
   for (uint32_t i = 0; i < WorkerCount(); ++i) {
-    workers_.push_back(std::make_unique<Worker>(*runtime_, i, sockets_[i]));
+    workers_.push_back(std::make_unique<Worker>(*runtime_, i, sockets_[i], contexts_));
   }
   if (settings.admin.address) {
     auto admin = observe::AdminHttp::Start(
@@ -351,7 +368,7 @@ int Server::Run() {
                         {"workers", WorkerCount()},
                         {"hostname", settings.hostname}});
   for (const auto& listener : runtime_->listeners) {
-    const uint16_t minimum = listener->tls->offer().minimum_version;
+    const uint16_t minimum = contexts_[listener->index]->offer().minimum_version;
     if (minimum < kTls12) {
       runtime_->log->Write(Level::kWarning, "legacy_tls",
                            {{"listener", listener->settings.name},
@@ -415,11 +432,7 @@ int Server::Run() {
 }
 
 void Server::OnSignal(int number) {
-  if (number == SIGHUP) {
-    runtime_->log->Write(Level::kWarning, "signal",
-                         {{"signal", "SIGHUP"}, {"detail", "a restart is needed to reload"}});
-    return;
-  }
+  if (number == SIGHUP) return Reload();
   // The second request is meant: no more waiting.
   if (runtime_->draining.exchange(true)) std::_Exit(128 + number);
   const auto deadline = static_cast<uint64_t>(runtime_->config.process.drain_timeout.count());
@@ -427,6 +440,36 @@ void Server::OnSignal(int number) {
       Level::kInfo, "drain",
       {{"signal", number == SIGTERM ? "SIGTERM" : "SIGINT"}, {"timeout_ms", deadline}});
   for (const auto& worker : workers_) worker->Drain(deadline / 2, deadline);
+}
+
+// Reload reads all TLS files anew and takes them whole or not at all. New handshakes get what is
+// new; those under way and live sessions keep what they have.
+void Server::Reload() {
+  const uint64_t began = uv_hrtime();
+  std::string problems;
+  const auto note = [&problems](const std::string& text) {
+    problems += problems.empty() ? "" : "; ";
+    problems += text;
+  };
+  auto certificates = LoadCertificates(runtime_->config);
+  if (certificates) {
+    auto renewed = MakeListenerContexts(runtime_->config, *certificates, file_, &contexts_);
+    if (renewed) {
+      contexts_ = std::move(*renewed);
+      for (const auto& worker : workers_) worker->Offer(contexts_);
+      const std::lock_guard lock(certificates_mutex_);
+      certificates_ = std::move(*certificates);
+    } else {
+      for (const std::string& error : renewed.error()) note(error);
+    }
+  } else {
+    for (const tls::Error& error : certificates.error()) note(error.text);
+  }
+  runtime_->log->Write(problems.empty() ? Level::kInfo : Level::kError, "reload",
+                       {{"result", problems.empty() ? "ok" : "failed"},
+                        {"certificates", certificates_->certificates().size()},
+                        {"duration_ms", (uv_hrtime() - began) / 1'000'000},
+                        {"detail", problems}});
 }
 
 // Housekeep gives memory back after many sessions have left; the allocator alone would keep it.

@@ -11,16 +11,18 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "gateway/listener_tls.h"
 #include "gateway/runtime.h"
 #include "tls/certificate_store.h"
 
 namespace gatepost {
 
-// Prepared is a Runtime whose files have all been read, and the certificates for those who describe
-// them.
+// Prepared is a Runtime whose files have all been read, and what its listeners offer.
 struct Prepared {
+  std::string file;  // the configuration's name, for messages
   std::unique_ptr<Runtime> runtime;
   std::shared_ptr<const tls::CertificateStore> certificates;
+  ListenerContexts contexts;
 };
 
 // Prepare reads certificates, CA files and the password file; on failure every problem as

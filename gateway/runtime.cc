@@ -70,8 +70,9 @@ ProtocolSeries::ProtocolSeries(protocols::Protocol protocol, std::string_view au
   message_bytes = metrics.Histogram(Metric::kSmtpMessageBytes, {});
 }
 
-ListenerRuntime::ListenerRuntime(const config::Listener& listener, observe::Metrics& metrics)
-    : settings(listener), protocol(backends::FromConfig(listener.protocol)) {
+ListenerRuntime::ListenerRuntime(const config::Listener& listener, size_t position,
+                                 observe::Metrics& metrics)
+    : settings(listener), index(position), protocol(backends::FromConfig(listener.protocol)) {
   const std::string_view name = listener.name;
   const std::string_view protocol_name = protocols::Name(protocol);
   accepted = metrics.Counter(Metric::kConnectionsAccepted, {name, protocol_name});

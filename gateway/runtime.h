@@ -54,11 +54,11 @@ struct ProtocolSeries {
 
 // A listener of the configuration, ready to serve.
 struct ListenerRuntime {
-  ListenerRuntime(const config::Listener& listener, observe::Metrics& metrics);
+  ListenerRuntime(const config::Listener& listener, size_t position, observe::Metrics& metrics);
 
   const config::Listener& settings;
+  size_t index;  // in the configuration
   protocols::Protocol protocol;
-  std::shared_ptr<const tls::ServerContext> tls;
   backends::Pool* pool = nullptr;
   const ProtocolSeries* series = nullptr;
   std::chrono::milliseconds idle_timeout{};

@@ -20,10 +20,12 @@ constexpr uint32_t kMaxEarlyOpenings = 64;
 
 }  // namespace
 
-Worker::Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sockets)
+Worker::Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sockets,
+               ListenerContexts contexts)
     : runtime_(runtime),
       index_(index),
       id_salt_(std::random_device()()),
+      contexts_(std::move(contexts)),
       shard_(runtime.metrics.NewShard()),
       end_of_iteration_(new uv_check_t),
       wake_(new uv_async_t),
@@ -84,6 +86,10 @@ void Worker::Start() {
 
 void Worker::Join() {
   if (thread_.joinable()) thread_.join();
+}
+
+void Worker::Offer(ListenerContexts contexts) {
+  Post([this, contexts = std::move(contexts)]() mutable { contexts_ = std::move(contexts); });
 }
 
 void Worker::Drain(uint64_t spread_ms, uint64_t deadline_ms) {

@@ -20,6 +20,7 @@
 #include "gateway/auth/authenticator.h"
 #include "gateway/backends/prober.h"
 #include "gateway/backends/ready_store.h"
+#include "gateway/listener_tls.h"
 #include "gateway/net/deadlines.h"
 #include "gateway/net/listener.h"
 #include "gateway/net/resolver.h"
@@ -38,7 +39,8 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   };
 
   // Takes the sockets. `index` 0 also probes the backends.
-  Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sockets);
+  Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sockets,
+         ListenerContexts contexts);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -46,6 +48,8 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   // ---- from the process's thread ----
 
   void Start();
+  // Offer replaces what the listeners offer, from the next handshake on.
+  void Offer(ListenerContexts contexts);
   // Drain stops accepting and asks sessions to end, spread over `spread_ms`; after `deadline_ms`
   // the rest is ended. The thread ends when no session is left.
   void Drain(uint64_t spread_ms, uint64_t deadline_ms);
@@ -63,6 +67,11 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   [[nodiscard]] net::Resolver& resolver() { return *resolver_; }
   [[nodiscard]] auth::Authenticator& authenticator() { return *authenticator_; }
   [[nodiscard]] backends::ReadyStore& ready_store() { return *ready_store_; }
+  // What `listener` offers now.
+  [[nodiscard]] const std::shared_ptr<const tls::ServerContext>& Tls(
+      const ListenerRuntime& listener) const {
+    return contexts_[listener.index];
+  }
   [[nodiscard]] observe::Shard& shard() { return shard_; }
   [[nodiscard]] observe::Log& log() { return *runtime_.log; }
   [[nodiscard]] std::string IdText(auth::SessionId id) const;
@@ -102,6 +111,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   Runtime& runtime_;
   const uint32_t index_;
   const uint32_t id_salt_;
+  ListenerContexts contexts_;
   uv_loop_t loop_;
   observe::Shard& shard_;
   std::unique_ptr<net::StreamIo> io_;

@@ -121,6 +121,11 @@ bool Channel::Make() {
   return true;
 }
 
+const ServerContext& Channel::ContextAtWork(const SSL* ssl) {
+  return *static_cast<const Transport::Io*>(BIO_get_data(SSL_get_rbio(ssl)))
+              ->channel->server_context_;
+}
+
 void Channel::Start() {
   assert(client_context_ && ssl_ == nullptr);
   if (!Make()) return;
@@ -151,7 +156,7 @@ void Channel::Handshake() {
 bool Channel::CheckClient(uint8_t* alert) {
   SSL_SESSION* session = SSL_get_session(ssl_);
   VerifiedClient client = tls::VerifyClient(SSL_get0_peer_certificates(ssl_),
-                                            server_context_->client_verifier_->store_);
+                                            server_context_->client_verifier()->store_);
   // A ticket must not outlive the certificate: the client would come with it although it has a
   // newer certificate, and be refused.
   using std::chrono::seconds;
@@ -160,7 +165,7 @@ bool Channel::CheckClient(uint8_t* alert) {
   if (client.certificate.verified && left < seconds(SSL_SESSION_get_timeout(session))) {
     SSL_SESSION_set_timeout(session, static_cast<uint32_t>(std::max(left, seconds(1)).count()));
   }
-  if (!client.certificate.verified && server_context_->require_client_certificate_) {
+  if (!client.certificate.verified && server_context_->options_.require_client_certificate) {
     failure_ = Failure::kClientCertificate;
     error_ = "the client's certificate is refused: " + client.certificate.problem;
     *alert = client.alert;
@@ -173,12 +178,12 @@ bool Channel::CheckClient(uint8_t* alert) {
 // From here on the context's certificates are not needed: after a reload the old ones can go while
 // the connection lives. A client's context stays: it has the pool of the peer's certificates.
 void Channel::Established() {
-  if (server_context_ && server_context_->client_verifier_ && SSL_session_reused(ssl_) == 1) {
+  if (server_context_ && server_context_->client_verifier() && SSL_session_reused(ssl_) == 1) {
     // The library believes the ticket. Since then, the certificate may have expired or been
     // revoked.
     const bool presented = sk_CRYPTO_BUFFER_num(SSL_get0_peer_certificates(ssl_)) > 0;
     uint8_t alert = SSL_AD_HANDSHAKE_FAILURE;
-    if (!presented && server_context_->require_client_certificate_) {
+    if (!presented && server_context_->options_.require_client_certificate) {
       failure_ = Failure::kClientCertificate;
       error_ = "the resumed session has no certificate";
     } else if (presented) {
@@ -205,12 +210,12 @@ size_t Channel::Receive(Bytes ciphertext, std::span<uint8_t> plaintext) {
     }
     if (!Make()) return 0;
     SSL_set_accept_state(ssl_);
-    if (server_context_->client_verifier_) {
-      SSL_set_custom_verify(
-          ssl_,
-          SSL_VERIFY_PEER |
-              (server_context_->require_client_certificate_ ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
-          Callbacks::VerifyClient);
+    if (server_context_->client_verifier()) {
+      SSL_set_custom_verify(ssl_,
+                            SSL_VERIFY_PEER | (server_context_->options_.require_client_certificate
+                                                   ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+                                                   : 0),
+                            Callbacks::VerifyClient);
     }
   }
   Transport::Io& io = *transport_.io_;

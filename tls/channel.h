@@ -118,7 +118,11 @@ class Channel {
   [[nodiscard]] std::unique_ptr<ClientCertificate> TakeClientCertificate();
 
  private:
+  friend class ServerContext;
   struct Callbacks;
+
+  // ContextAtWork is the context of the server Channel whose handshake is under way.
+  static const ServerContext& ContextAtWork(const ssl_st* ssl);
 
   bool Make();
   void Handshake();

@@ -11,6 +11,7 @@
 
 #include "tls/algorithms.h"
 #include "tls/certificate_store.h"
+#include "tls/channel.h"
 #include "tls/internal.h"
 
 namespace gatepost::tls {
@@ -130,21 +131,29 @@ bool TakesEcdsa(const SSL_CLIENT_HELLO* hello, const Offer& offer, uint16_t curv
   return false;
 }
 
+// The default certificate must be of use, or one of the other key type beside it.
+tl::expected<void, Error> CheckDefault(const Offer& offer, const CertificateStore& certificates) {
+  const CertificateStore::Choice choice = certificates.Find({});
+  for (const Credential* credential : {choice.ecdsa, choice.rsa}) {
+    if (credential != nullptr && MaySign(offer, *credential)) return {};
+  }
+  return tl::unexpected(
+      Error{"none of tls_signature_algorithms suits the key of the default certificate"});
+}
+
 }  // namespace
 
 struct ServerContext::Callbacks {
   static ssl_select_cert_result_t SelectCertificate(const SSL_CLIENT_HELLO* hello) {
-    const auto& self =
-        *static_cast<const ServerContext*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(hello->ssl)));
+    const ServerContext& self = Channel::ContextAtWork(hello->ssl);
     const char* sent_name = SSL_get_servername(hello->ssl, TLSEXT_NAMETYPE_host_name);
-    const CertificateStore::Choice choice =
-        self.certificates_->Find(sent_name == nullptr ? std::string() : HostName(sent_name));
+    const CertificateStore::Choice choice = self.options_.certificates->Find(
+        sent_name == nullptr ? std::string() : HostName(sent_name));
     const Credential* credential = choice.preferred();
     if (choice.ecdsa != nullptr && choice.rsa != nullptr &&
         !TakesEcdsa(hello, self.offer_, choice.ecdsa->curve)) {
       credential = choice.rsa;
     }
-    if (credential == self.default_credential_) return ssl_select_cert_success;
     return SSL_set_chain_and_key(hello->ssl, credential->chain.data(), credential->chain.size(),
                                  credential->key.get(), nullptr) == 1
                ? ssl_select_cert_success
@@ -152,15 +161,15 @@ struct ServerContext::Callbacks {
   }
 
   // RFC 7301 §3.2: a list without our id is refused, against cross-protocol attacks.
-  static int SelectAlpn(SSL*, const uint8_t** out, uint8_t* out_size, const uint8_t* in,
-                        unsigned in_size, void* context) {
-    const auto& self = *static_cast<const ServerContext*>(context);
+  static int SelectAlpn(SSL* ssl, const uint8_t** out, uint8_t* out_size, const uint8_t* in,
+                        unsigned in_size, void*) {
+    const ServerContext& self = Channel::ContextAtWork(ssl);
     CBS list;
     CBS id;
     CBS_init(&list, in, in_size);
     while (CBS_get_u8_length_prefixed(&list, &id) == 1) {
-      if (CBS_mem_equal(&id, reinterpret_cast<const uint8_t*>(self.alpn_.data()),
-                        self.alpn_.size()) == 1) {
+      const std::string& alpn = self.options_.alpn;
+      if (CBS_mem_equal(&id, reinterpret_cast<const uint8_t*>(alpn.data()), alpn.size()) == 1) {
         *out = CBS_data(&id);
         *out_size = static_cast<uint8_t>(CBS_len(&id));
         return SSL_TLSEXT_ERR_OK;
@@ -179,41 +188,26 @@ tl::expected<std::shared_ptr<const ServerContext>, Error> ServerContext::Make(
   self->context_ = SSL_CTX_new(TLS_with_buffers_method());
   SSL_CTX* context = self->context_;
   if (context == nullptr) return tl::unexpected(LibraryError("making a TLS context"));
-  self->alpn_ = options.alpn;
-  self->certificates_ = options.certificates;
-  self->default_credential_ = options.certificates->Find({}).preferred();
+  self->options_ = options;
 
   auto offer = MakeOffer(options.profile, options.settings);
   if (!offer) return tl::unexpected(Error{offer.error().front().text});
   self->offer_ = std::move(*offer);
-  if (!MaySign(self->offer_, *self->default_credential_)) {
-    const Credential* other = options.certificates->Find({}).rsa;
-    if (other == nullptr || !MaySign(self->offer_, *other)) {
-      return tl::unexpected(
-          Error{"none of tls_signature_algorithms suits the key of the default certificate"});
-    }
-    self->default_credential_ = other;
+  if (auto suits = CheckDefault(self->offer_, *options.certificates); !suits) {
+    return tl::unexpected(suits.error());
   }
   if (!SetOffer(context, self->offer_)) {
     return tl::unexpected(LibraryError("applying the TLS profile"));
   }
-  const Credential& credential = *self->default_credential_;
-  if (SSL_CTX_set_chain_and_key(context, credential.chain.data(), credential.chain.size(),
-                                credential.key.get(), nullptr) != 1) {
-    return tl::unexpected(LibraryError("taking the certificate"));
-  }
-  SSL_CTX_set_app_data(context, self.get());
   SSL_CTX_set_select_certificate_cb(context, Callbacks::SelectCertificate);
-  if (!self->alpn_.empty()) {
-    SSL_CTX_set_alpn_select_cb(context, Callbacks::SelectAlpn, self.get());
+  if (!options.alpn.empty()) {
+    SSL_CTX_set_alpn_select_cb(context, Callbacks::SelectAlpn, nullptr);
   }
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   // A session of one protocol is not resumed on another, whoever shares the ticket keys; nor one
   // that was made under another demand for client certificates.
-  std::string id_context = "gatepost " + self->alpn_;
+  std::string id_context = "gatepost " + options.alpn;
   if (const ClientVerifier* verifier = options.client_verifier.get(); verifier != nullptr) {
-    self->client_verifier_ = options.client_verifier;
-    self->require_client_certificate_ = options.require_client_certificate;
     SSL_CTX_set_max_cert_list(context, kMaxClientChainBytes);
     bssl::UniquePtr<STACK_OF(CRYPTO_BUFFER)> names = Copy(verifier->ca_names_);
     if (!names) return tl::unexpected(LibraryError("taking the client CAs"));
@@ -232,6 +226,27 @@ tl::expected<std::shared_ptr<const ServerContext>, Error> ServerContext::Make(
   SSL_CTX_set_num_tickets(context, 1);
   SSL_CTX_set_early_data_enabled(context, 0);
   return self;
+}
+
+tl::expected<std::shared_ptr<const ServerContext>, Error> ServerContext::With(
+    std::shared_ptr<const CertificateStore> certificates,
+    std::shared_ptr<const ClientVerifier> client_verifier) const {
+  ServerOptions options = options_;
+  options.certificates = std::move(certificates);
+  options.client_verifier = std::move(client_verifier);
+  const auto cas = [](const ServerOptions& of) {
+    return of.client_verifier ? std::string_view(of.client_verifier->digest_) : std::string_view();
+  };
+  if (cas(options) != cas(options_)) return Make(options);  // the CAs are told to clients
+  if (auto suits = CheckDefault(offer_, *options.certificates); !suits) {
+    return tl::unexpected(suits.error());
+  }
+  std::shared_ptr<ServerContext> other(new ServerContext);
+  SSL_CTX_up_ref(context_);
+  other->context_ = context_;
+  other->options_ = std::move(options);
+  other->offer_ = offer_;
+  return other;
 }
 
 ServerContext::~ServerContext() {

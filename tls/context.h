@@ -34,9 +34,9 @@ struct ServerOptions {
   bool require_client_certificate = false;
 };
 
-// ServerContext is what a listener offers. Session tickets are on, encrypted with keys that the
-// library makes and rotates; nothing about sessions is kept in memory. No early data, no
-// renegotiation.
+// ServerContext is what a listener offers, with the certificates that it presents. Session tickets
+// are on, encrypted with keys that the library makes and rotates; nothing about sessions is kept in
+// memory. No early data, no renegotiation.
 class ServerContext {
  public:
   [[nodiscard]] static tl::expected<std::shared_ptr<const ServerContext>, Error> Make(
@@ -45,22 +45,31 @@ class ServerContext {
   ServerContext(const ServerContext&) = delete;
   ServerContext& operator=(const ServerContext&) = delete;
 
+  // With returns the same offer with other certificates, and with another verifier where clients
+  // are asked for certificates. Unless that one names other CAs, both have the same ticket keys:
+  // sessions made with the one are resumed with the other. An error: the offer and the default
+  // certificate do not suit each other.
+  [[nodiscard]] tl::expected<std::shared_ptr<const ServerContext>, Error> With(
+      std::shared_ptr<const CertificateStore> certificates,
+      std::shared_ptr<const ClientVerifier> client_verifier) const;
+
   [[nodiscard]] const Offer& offer() const { return offer_; }
   // Null where clients are not asked for a certificate.
-  [[nodiscard]] const ClientVerifier* client_verifier() const { return client_verifier_.get(); }
+  [[nodiscard]] const ClientVerifier* client_verifier() const {
+    return options_.client_verifier.get();
+  }
+  [[nodiscard]] const std::shared_ptr<const CertificateStore>& certificates() const {
+    return options_.certificates;
+  }
 
  private:
   friend class Channel;
   struct Callbacks;
   ServerContext() = default;
 
-  ssl_ctx_st* context_ = nullptr;
-  std::string alpn_;
-  std::shared_ptr<const CertificateStore> certificates_;
-  const Credential* default_credential_ = nullptr;  // the one that context_ itself has
+  ssl_ctx_st* context_ = nullptr;  // without a certificate: each handshake is given its own
+  ServerOptions options_;
   Offer offer_;
-  std::shared_ptr<const ClientVerifier> client_verifier_;
-  bool require_client_certificate_ = false;
 };
 
 struct ClientOptions {

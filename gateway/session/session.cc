@@ -73,7 +73,7 @@ Session::~Session() = default;
 void Session::Begin() {
   if (listener_.settings.tls == config::ListenerTls::kImplicit) {
     tls_mode_ = TlsMode::kImplicit;
-    client_->StartTls(listener_.tls);
+    client_->StartTls(worker_.Tls(listener_));
     (void)Enter(Phase::kClientTls);
   } else {
     StartServerEngine();
@@ -330,7 +330,7 @@ Session::Wait Session::DoDialogue() {
 Session::Wait Session::BeginStartTls() {
   login_->client_input.Clear();  // the engine made sure that nothing stands behind the command
   tls_mode_ = TlsMode::kStartTls;
-  client_->StartTls(listener_.tls);
+  client_->StartTls(worker_.Tls(listener_));
   client_->ResumeReading();
   return Enter(Phase::kClientTls);
 }

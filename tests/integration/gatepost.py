@@ -118,6 +118,11 @@ def strange_certificates():
     return Certificates(run_directory() / "strange-pki")
 
 
+def own_certificate():
+    """The keys of a [[certificate]] for certificates()."""
+    return {"chain": certificates().chain, "key": certificates().key}
+
+
 def client_context(version=None, alpn=None):
     return certificates().client_context(version, alpn)
 
@@ -185,15 +190,18 @@ class Gatepost:
     """One running gateway.
 
     `listeners` maps a short name of the test's choice to keys of [[listener]]; its port is
-    ports[name]. `pools` maps a pool's name to keys of [pool.NAME].
+    ports[name]. `pools` maps a pool's name to keys of [pool.NAME]. `certificates` are the keys of
+    each [[certificate]], by default the module's own.
     """
 
     def __init__(self, listeners, pools, authority=None, limits=None, idle_timeout=None,
-                 log=None, process=None, max_descriptors=None, hostname=GATE_NAME):
+                 log=None, process=None, max_descriptors=None, hostname=GATE_NAME,
+                 certificates=None):
         self.listeners, self.pools = listeners, pools
         self.authority = authority or {"kind": "backend"}
         self.limits = {"failed_login_delay": "10ms", **(limits or {})}
         self.idle_timeout, self.log = idle_timeout or {}, log or {}
+        self.certificates = certificates or [own_certificate()]
         self.process_keys = {"drain_timeout": "10s", "workers": 2, **(process or {})}
         self.max_descriptors, self.hostname = max_descriptors, hostname
         self.process, self.ports = None, {}
@@ -205,9 +213,8 @@ class Gatepost:
         self.baseline_fds = self._steady_fds()
 
     def config_text(self):
-        parts = [f'hostname = "{self.hostname}"\n',
-                 table("[[certificate]]", {"chain": certificates().chain,
-                                           "key": certificates().key})]
+        parts = [f'hostname = "{self.hostname}"\n']
+        parts += [table("[[certificate]]", keys) for keys in self.certificates]
         for name, keys in self.listeners.items():
             parts.append(table("[[listener]]", {
                 "name": name, "addresses": [address(self.ports[name])],

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/unit/tls/channel_pair.h"
@@ -82,6 +83,53 @@ TEST_F(CertificateSelection, GoesBySuitesInTls10) {
   EXPECT_EQ(Shown("mail.example"), "CN=mail.example ECDSA");
   SSL_CTX_set_cipher_list(client.context(), "AES128-SHA");
   EXPECT_EQ(Shown("mail.example"), "CN=mail.example RSA");
+}
+
+// A reload must cost nobody anything: old tickets go on, and who had begun goes on.
+TEST_F(CertificateSelection, ChangesWithoutBreakingAnything) {
+  EXPECT_EQ(Shown("new.example"), "CN=mail.example ECDSA");
+  Transport wire;
+  Channel begun(wire, context);
+  RawClient beginner;
+  beginner.Connect("new.example");
+  ASSERT_FALSE(SSL_do_handshake(beginner.ssl()) == 1);  // the ClientHello is on its way
+
+  const auto renewed = context->With(
+      StoreOf({folder.WritePair("f", TestAuthority().IssueFor({"new.example"}))}), nullptr);
+  ASSERT_TRUE(renewed) << renewed.error().text;
+  const auto old = std::exchange(context, *renewed);
+  EXPECT_EQ(Shown("new.example"), "CN=new.example ECDSA");
+  EXPECT_EQ((*renewed)->offer().groups, old->offer().groups);
+
+  client.session.reset();
+  for (const auto& [of, resumed] : {std::pair(old, false), {context, true}, {old, true}}) {
+    Channel server(wire, of);
+    client.Connect("new.example");
+    ASSERT_TRUE(client.Handshake(server, wire));
+    EXPECT_EQ(server.facts().resumed, resumed);
+    ASSERT_TRUE(server.Send(AsBytes("* OK")));  // a ticket comes with the first data
+    client.Feed({reinterpret_cast<const char*>(wire.outgoing.data()), wire.outgoing.size()});
+    wire.outgoing.clear();
+    EXPECT_EQ(client.Read(), "* OK");
+  }
+  ASSERT_TRUE(beginner.Handshake(begun, wire)) << begun.error();
+  bssl::UniquePtr<X509> certificate(SSL_get_peer_certificate(beginner.ssl()));
+  EXPECT_EQ(NameText(X509_get_subject_name(certificate.get())), "CN=mail.example");
+}
+
+TEST(ServerContext, RefusesOtherCertificatesThatItCannotSignWith) {
+  const Folder folder;
+  OfferSettings settings;
+  settings.signature_algorithms = {"ecdsa_secp256r1_sha256"};
+  const auto context = ServerContext::Make({Profile::kModern, "imap", SimpleStore(), settings});
+  ASSERT_TRUE(context) << context.error().text;
+  const auto renewed = (*context)->With(
+      StoreOf(
+          {folder.WritePair("rsa", TestAuthority().IssueFor({"mail.example"}, KeyKind::kRsa2048))}),
+      nullptr);
+  ASSERT_FALSE(renewed);
+  EXPECT_EQ(renewed.error().text,
+            "none of tls_signature_algorithms suits the key of the default certificate");
 }
 
 TEST(ServerContext, NeedsACertificate) {

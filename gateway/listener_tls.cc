@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "gateway/tls_settings.h"
+#include "gateway/listener_tls.h"
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <tuple>
+#include <utility>
 
 #include "gateway/backends/directory.h"
+#include "protocols/engines.h"
 
 namespace gatepost {
 namespace {
@@ -71,15 +78,33 @@ std::vector<std::string> CheckOffer(const config::Listener& listener, const std:
   return errors;
 }
 
-}  // namespace
+// Maker makes contexts from one state of all files. Listeners that are alike share a context, and
+// those with the same CA and CRL files what was read from them.
+class Maker {
+ public:
+  Maker(std::shared_ptr<const tls::CertificateStore> certificates, std::string file)
+      : certificates_(std::move(certificates)), file_(std::move(file)) {}
 
-std::string At(const std::string& file, const config::Place& place) {
-  if (place.line == 0) return file + ": ";
-  return file + ":" + std::to_string(place.line) + ":" + std::to_string(place.column) + ": ";
-}
+  // For returns the listener's context, or what is wrong with its keys and files; `path` is what
+  // the listener is called there, "listener[1]". `before`: what it had so far, or null.
+  tl::expected<std::shared_ptr<const tls::ServerContext>, std::vector<std::string>> For(
+      const config::Listener& listener, const std::string& path, const tls::ServerContext* before);
 
-tl::expected<std::shared_ptr<const tls::ServerContext>, std::vector<std::string>>
-ListenerContexts::For(const config::Listener& listener, const std::string& path) {
+ private:
+  using Files = std::pair<std::filesystem::path, std::optional<std::filesystem::path>>;
+  using Verifier = std::shared_ptr<const tls::ClientVerifier>;
+  using Key = std::tuple<config::TlsProfile, tls::OfferSettings, config::Protocol, Verifier, bool>;
+
+  tl::expected<Verifier, std::string> VerifierOf(const config::Listener& listener);
+
+  std::shared_ptr<const tls::CertificateStore> certificates_;
+  std::string file_;
+  std::map<Files, Verifier> verifiers_;
+  std::map<Key, std::shared_ptr<const tls::ServerContext>> contexts_;
+};
+
+tl::expected<std::shared_ptr<const tls::ServerContext>, std::vector<std::string>> Maker::For(
+    const config::Listener& listener, const std::string& path, const tls::ServerContext* before) {
   std::vector<std::string> errors = CheckOffer(listener, path, file_);
   auto verifier = VerifierOf(listener);
   if (!verifier) errors.push_back(At(file_, listener.place) + path + ": " + verifier.error());
@@ -90,8 +115,10 @@ ListenerContexts::For(const config::Listener& listener, const std::string& path)
   auto& context = contexts_[{listener.profile, offer, listener.protocol, *verifier, require}];
   if (context) return context;
   const std::string_view alpn = protocols::AlpnId(backends::FromConfig(listener.protocol));
-  auto made = tls::ServerContext::Make({FromConfig(listener.profile), std::string(alpn),
-                                        certificates_, std::move(offer), *verifier, require});
+  auto made = before != nullptr
+                  ? before->With(certificates_, *verifier)
+                  : tls::ServerContext::Make({FromConfig(listener.profile), std::string(alpn),
+                                              certificates_, std::move(offer), *verifier, require});
   if (!made) {
     return tl::unexpected(
         std::vector<std::string>{At(file_, listener.place) + path + ": " + made.error().text});
@@ -100,8 +127,7 @@ ListenerContexts::For(const config::Listener& listener, const std::string& path)
   return context;
 }
 
-tl::expected<ListenerContexts::Verifier, std::string> ListenerContexts::VerifierOf(
-    const config::Listener& listener) {
+tl::expected<Maker::Verifier, std::string> Maker::VerifierOf(const config::Listener& listener) {
   if (listener.client_certificates == config::ClientCertificates::kOff) return nullptr;
   auto& verifier = verifiers_[{*listener.client_ca_file, listener.client_crl_file}];
   if (verifier) return verifier;
@@ -109,6 +135,32 @@ tl::expected<ListenerContexts::Verifier, std::string> ListenerContexts::Verifier
   if (!made) return tl::unexpected(made.error().text);
   verifier = std::move(*made);
   return verifier;
+}
+
+}  // namespace
+
+std::string At(const std::string& file, const config::Place& place) {
+  if (place.line == 0) return file + ": ";
+  return file + ":" + std::to_string(place.line) + ":" + std::to_string(place.column) + ": ";
+}
+
+tl::expected<ListenerContexts, std::vector<std::string>> MakeListenerContexts(
+    const config::Config& config, const std::shared_ptr<const tls::CertificateStore>& certificates,
+    const std::string& file, const ListenerContexts* before) {
+  std::vector<std::string> errors;
+  ListenerContexts contexts;
+  Maker maker(certificates, file);
+  for (size_t i = 0; i < config.listeners.size(); ++i) {
+    auto context = maker.For(config.listeners[i], "listener[" + std::to_string(i + 1) + "]",
+                             before == nullptr ? nullptr : (*before)[i].get());
+    if (context) {
+      contexts.push_back(std::move(*context));
+    } else {
+      errors.insert(errors.end(), context.error().begin(), context.error().end());
+    }
+  }
+  if (!errors.empty()) return tl::unexpected(std::move(errors));
+  return contexts;
 }
 
 }  // namespace gatepost
