@@ -32,6 +32,7 @@ Worker::Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sock
       tick_(new uv_timer_t) {
   uv_loop_init(&loop_);
   io_ = std::make_unique<net::StreamIo>(&loop_);
+  io_->UseSigner();
   deadlines_ = std::make_unique<net::Deadlines>(&loop_);
   resolver_ = std::make_unique<net::Resolver>(&loop_);
   if (runtime_.passwords) {
@@ -66,6 +67,7 @@ Worker::~Worker() {
   ready_store_.reset();
   retired_sessions_.clear();
   buried_streams_.clear();
+  io_->signer.reset();
   authenticator_.reset();
   resolver_.reset();
   deadlines_.reset();

@@ -15,6 +15,7 @@
 #include "tls/context.h"
 #include "tls/failure.h"
 #include "tls/internal.h"
+#include "tls/key_operation.h"
 
 namespace gatepost::tls {
 namespace {
@@ -69,10 +70,50 @@ Transport::Transport() : io_(std::make_unique<Io>()) {
 
 Transport::~Transport() = default;
 
+// The private key of a handshake that does not use it itself.
+struct Channel::DeferredKey {
+  explicit DeferredKey(EVP_PKEY& used) : key(used) {}
+
+  EVP_PKEY& key;  // the server context's
+  bool waiting = false;
+  std::unique_ptr<KeyOperation> operation;  // to be taken; then, at Complete, what was computed
+  std::vector<uint8_t> held;                // ciphertext that came meanwhile
+};
+
 struct Channel::Callbacks {
+  static ssl_private_key_result_t Sign(SSL* ssl, uint8_t*, size_t*, size_t, uint16_t algorithm,
+                                       const uint8_t* in, size_t size) {
+    DeferredKey& deferred = *AtWork(ssl).deferred_key_;
+    return Wait(deferred, new KeyOperation(deferred.key, algorithm, Bytes(in, size)));
+  }
+
+  static ssl_private_key_result_t Decrypt(SSL* ssl, uint8_t*, size_t*, size_t, const uint8_t* in,
+                                          size_t size) {
+    DeferredKey& deferred = *AtWork(ssl).deferred_key_;
+    return Wait(deferred, new KeyOperation(deferred.key, Bytes(in, size)));
+  }
+
+  static ssl_private_key_result_t Wait(DeferredKey& deferred, KeyOperation* operation) {
+    deferred.operation.reset(operation);
+    deferred.waiting = true;
+    return ssl_private_key_retry;
+  }
+
+  static ssl_private_key_result_t Complete(SSL* ssl, uint8_t* out, size_t* out_size, size_t room) {
+    DeferredKey& deferred = *AtWork(ssl).deferred_key_;
+    if (deferred.waiting) return ssl_private_key_retry;
+    const std::unique_ptr<KeyOperation> operation = std::move(deferred.operation);
+    const std::vector<uint8_t>& result = operation->result_;
+    if (result.empty() || result.size() > room) return ssl_private_key_failure;
+    std::memcpy(out, result.data(), result.size());
+    *out_size = result.size();
+    return ssl_private_key_success;
+  }
+
+  static constexpr SSL_PRIVATE_KEY_METHOD kDeferred = {Sign, Decrypt, Complete};
+
   static ssl_verify_result_t VerifyPeer(SSL* ssl, uint8_t* alert) {
-    const auto& io = *static_cast<Transport::Io*>(BIO_get_data(SSL_get_rbio(ssl)));
-    Channel& self = *io.channel;
+    Channel& self = AtWork(ssl);
     X509_STORE* trusted = self.client_context_->trusted_;
     if (trusted == nullptr) return ssl_verify_ok;  // verification is off
     auto verified = VerifyChain(SSL_get0_peer_certificates(ssl), trusted, self.server_name_);
@@ -84,8 +125,7 @@ struct Channel::Callbacks {
   }
 
   static ssl_verify_result_t VerifyClient(SSL* ssl, uint8_t* alert) {
-    const auto& io = *static_cast<Transport::Io*>(BIO_get_data(SSL_get_rbio(ssl)));
-    if (!io.channel->CheckClient(alert)) return ssl_verify_invalid;
+    if (!AtWork(ssl).CheckClient(alert)) return ssl_verify_invalid;
     // The ticket gets the chain, and then the connection forgets it: asked for only now, this says
     // nothing about what goes into the ticket.
     SSL_set_retain_only_sha256_of_client_certs(ssl, 1);
@@ -121,9 +161,25 @@ bool Channel::Make() {
   return true;
 }
 
+Channel& Channel::AtWork(const SSL* ssl) {
+  return *static_cast<const Transport::Io*>(BIO_get_data(SSL_get_rbio(ssl)))->channel;
+}
+
 const ServerContext& Channel::ContextAtWork(const SSL* ssl) {
-  return *static_cast<const Transport::Io*>(BIO_get_data(SSL_get_rbio(ssl)))
-              ->channel->server_context_;
+  return *AtWork(ssl).server_context_;
+}
+
+bool Channel::Present(SSL* ssl, const Credential& credential) {
+  Channel& self = AtWork(ssl);
+  EVP_PKEY* key = credential.key.get();
+  const SSL_PRIVATE_KEY_METHOD* method = nullptr;
+  if (self.transport_.defer_slow_keys && credential.curve != SSL_CURVE_SECP256R1) {
+    self.deferred_key_ = std::make_unique<DeferredKey>(*key);
+    key = nullptr;
+    method = &Callbacks::kDeferred;
+  }
+  return SSL_set_chain_and_key(ssl, credential.chain.data(), credential.chain.size(), key,
+                               method) == 1;
 }
 
 void Channel::Start() {
@@ -196,11 +252,16 @@ void Channel::Established() {
     }
   }
   established_ = true;
+  deferred_key_.reset();
   server_context_.reset();
 }
 
 size_t Channel::Receive(Bytes ciphertext, std::span<uint8_t> plaintext) {
   if (failure_ != Failure::kNone || peer_closed_ || ciphertext.empty()) return 0;
+  if (deferred_key_ && deferred_key_->waiting) {
+    Hold(ciphertext);
+    return 0;
+  }
   if (ssl_ == nullptr) {
     assert(server_context_);
     if (ciphertext[0] != kHandshakeRecord && ciphertext[0] != kAlertRecord) {
@@ -218,9 +279,37 @@ size_t Channel::Receive(Bytes ciphertext, std::span<uint8_t> plaintext) {
                             Callbacks::VerifyClient);
     }
   }
+  return Drive(ciphertext, plaintext);
+}
+
+std::unique_ptr<KeyOperation> Channel::TakeKeyOperation() {
+  return deferred_key_ ? std::move(deferred_key_->operation) : nullptr;
+}
+
+size_t Channel::Complete(std::unique_ptr<KeyOperation> operation, std::span<uint8_t> plaintext) {
+  if (failure_ != Failure::kNone) return 0;
+  assert(deferred_key_ && deferred_key_->waiting && !deferred_key_->operation && operation);
+  deferred_key_->waiting = false;
+  deferred_key_->operation = std::move(operation);
+  const std::vector<uint8_t> held = std::exchange(deferred_key_->held, {});
+  return Drive(held, plaintext);
+}
+
+// Hold keeps what comes while the handshake waits for a key operation.
+void Channel::Hold(Bytes ciphertext) {
+  std::vector<uint8_t>& held = deferred_key_->held;
+  if (ciphertext.size() > kPlaintextMargin - held.size()) {
+    return FailAs(Failure::kOther, "the client sends too much behind its ClientHello");
+  }
+  held.insert(held.end(), ciphertext.begin(), ciphertext.end());
+}
+
+// Drive goes on with the handshake and then decrypts.
+size_t Channel::Drive(Bytes ciphertext, std::span<uint8_t> plaintext) {
   Transport::Io& io = *transport_.io_;
   io.incoming = ciphertext;
   if (!established_) Handshake();
+  if (deferred_key_ && deferred_key_->waiting) Hold(io.incoming);
 
   size_t size = 0;
   while (established_ && failure_ == Failure::kNone && !peer_closed_) {
@@ -270,10 +359,11 @@ void Channel::Shutdown() {
   ERR_clear_error();
 }
 
-// Takes the result of a call that did not succeed; wanting more input is no failure.
+// Takes the result of a call that did not succeed; wanting more input or a key operation is no
+// failure.
 void Channel::Fail(int result) {
   const int error = ssl_ == nullptr ? SSL_ERROR_SSL : SSL_get_error(ssl_, result);
-  if (error == SSL_ERROR_WANT_READ) {
+  if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_PRIVATE_KEY_OPERATION) {
     ERR_clear_error();
     return;
   }

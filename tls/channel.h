@@ -20,6 +20,8 @@ namespace gatepost::tls {
 
 class ClientContext;
 struct ClientCertificate;
+struct Credential;
+class KeyOperation;
 class ServerContext;
 
 using Bytes = std::span<const uint8_t>;
@@ -35,6 +37,10 @@ class Transport {
   Transport& operator=(const Transport&) = delete;
 
   std::vector<uint8_t> outgoing;
+
+  // Whether server handshakes with a slow private key stop and wait for Channel::Complete; else the
+  // operation is computed inside Channel::Receive. ECDSA P-256 (15 µs) is never waited for.
+  bool defer_slow_keys = false;
 
  private:
   friend class Channel;
@@ -93,6 +99,16 @@ class Channel {
   static constexpr size_t kPlaintextMargin = size_t{16} * 1024;
   [[nodiscard]] size_t Receive(Bytes ciphertext, std::span<uint8_t> plaintext);
 
+  // TakeKeyOperation returns the private-key operation that the handshake waits for, once; null:
+  // there is none. Run it, on any thread, and give it to Complete.
+  [[nodiscard]] std::unique_ptr<KeyOperation> TakeKeyOperation();
+
+  // Complete goes on with the handshake once its key operation has been run; `plaintext` must have
+  // room for 2 * kPlaintextMargin, and all is as in Receive. What Receive is given before that is
+  // kept, up to kPlaintextMargin: no client has much to say between its ClientHello and our answer.
+  [[nodiscard]] size_t Complete(std::unique_ptr<KeyOperation> operation,
+                                std::span<uint8_t> plaintext);
+
   // PeerClosed tells that the TCP connection ended: without a close_notify before, that is a
   // failure (kEof), for the bytes may have been cut off by anybody. RFC 8446 §6.1.
   void PeerClosed();
@@ -120,11 +136,18 @@ class Channel {
  private:
   friend class ServerContext;
   struct Callbacks;
+  struct DeferredKey;
 
+  // AtWork is the Channel whose handshake is under way.
+  static Channel& AtWork(const ssl_st* ssl);
   // ContextAtWork is the context of the server Channel whose handshake is under way.
   static const ServerContext& ContextAtWork(const ssl_st* ssl);
+  // Present gives the handshake under way the certificate that it presents.
+  static bool Present(ssl_st* ssl, const Credential& credential);
 
   bool Make();
+  size_t Drive(Bytes ciphertext, std::span<uint8_t> plaintext);
+  void Hold(Bytes ciphertext);
   void Handshake();
   void Established();
   // CheckClient verifies the chain of this connection's session.
@@ -136,6 +159,7 @@ class Channel {
   std::shared_ptr<const ServerContext> server_context_;  // let go after the handshake
   std::shared_ptr<const ClientContext> client_context_;
   std::unique_ptr<ClientCertificate> client_certificate_;
+  std::unique_ptr<DeferredKey> deferred_key_;  // during the handshake
   std::string server_name_;
   std::string error_;
   ssl_st* ssl_ = nullptr;

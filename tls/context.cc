@@ -154,10 +154,8 @@ struct ServerContext::Callbacks {
         !TakesEcdsa(hello, self.offer_, choice.ecdsa->curve)) {
       credential = choice.rsa;
     }
-    return SSL_set_chain_and_key(hello->ssl, credential->chain.data(), credential->chain.size(),
-                                 credential->key.get(), nullptr) == 1
-               ? ssl_select_cert_success
-               : ssl_select_cert_error;
+    return Channel::Present(hello->ssl, *credential) ? ssl_select_cert_success
+                                                     : ssl_select_cert_error;
   }
 
   // RFC 7301 §3.2: a list without our id is refused, against cross-protocol attacks.

@@ -29,11 +29,14 @@ Stream::Stream(StreamIo& io, HandlePtr<uv_tcp_t> handle, Observer& observer)
   uv_tcp_nodelay(handle_.get(), 1);
 }
 
-Stream::~Stream() =
-    default;  // HandlePtr closes; pending writes end in their callback with no owner
+// HandlePtr closes; pending writes end in their callback with no owner.
+Stream::~Stream() {
+  LeaveSigner();
+}
 
 void Stream::Abandon() {
   PauseReading();
+  LeaveSigner();
   handle_->data = nullptr;
   failed_ = ended_ = true;
   queued_ = {};
@@ -63,7 +66,7 @@ size_t Stream::unsent() const {
 // -------------------------------------------------------------------------------------
 
 void Stream::ResumeReading() {
-  if (reading_ || ended_ || failed_) return;
+  if (reading_ || ended_ || failed_ || with_signer_) return;
   const int status = uv_read_start(
       reinterpret_cast<uv_stream_t*>(handle_.get()),
       [](uv_handle_t* handle, size_t, uv_buf_t* buffer) {
@@ -76,10 +79,11 @@ void Stream::ResumeReading() {
         }
         // An empty buffer ends this stream's turn (UV_ENOBUFS); epoll reports it again.
         if (self.budget_used_ >= kReadBudgetBytes) return;
-        // Answering a ClientHello costs a signature: one an iteration, so that a storm of
-        // handshakes does not hold up the sessions that are established.
+        // Answering a ClientHello costs as much as many packets: one an iteration, so that a storm
+        // of handshakes does not hold up the sessions that are established.
         if (self.awaiting_hello_) {
           if (self.io_.hello_iteration == self.io_.iteration) return;
+          if (self.io_.signer && self.io_.signer->full()) return;
           self.io_.hello_iteration = self.io_.iteration;
         }
         *buffer = uv_buf_init(reinterpret_cast<char*>(self.io_.received.data()),
@@ -98,6 +102,11 @@ void Stream::PauseReading() {
 }
 
 void Stream::OnRead(ssize_t count) {
+  if (count == UV_ENOBUFS && awaiting_hello_ && io_.signer && io_.signer->full()) {
+    PauseReading();
+    with_signer_ = true;
+    return io_.signer->WaitForRoom(*this);
+  }
   if (count == 0 || count == UV_ENOBUFS || failed_) return;
   if (count == UV_EOF) {
     PauseReading();
@@ -117,28 +126,50 @@ void Stream::OnRead(ssize_t count) {
   awaiting_hello_ = false;
   received_bytes_ += received.size();
   budget_used_ += static_cast<uint32_t>(received.size());
-  if (channel_) return OnCiphertext(received);
+  if (channel_) {
+    const bool was_established = channel_->established();
+    return OnChannel(was_established, channel_->Receive(received, io_.plaintext));
+  }
   if (!ended_) observer_->OnPlaintext(*this, received);
 }
 
-void Stream::OnCiphertext(Bytes ciphertext) {
-  const bool was_established = channel_->established();
-  const size_t size = channel_->Receive(ciphertext, io_.plaintext);
+void Stream::OnChannel(bool was_established, size_t plaintext_size) {
   SendTransport();  // handshake messages, alerts, key updates
   if (!was_established && channel_->established()) {
     observer_->OnStreamEvent(*this, Event::kTlsEstablished);
     if (failed_) return;
   }
-  if (size > 0) {
-    observer_->OnPlaintext(*this, Bytes(io_.plaintext.data(), size));
+  if (plaintext_size > 0) {
+    observer_->OnPlaintext(*this, Bytes(io_.plaintext.data(), plaintext_size));
     if (failed_) return;
   }
   if (channel_->failure() != tls::Failure::kNone) return Fail(channel_->error());
   if (channel_->peer_closed() && !ended_) {
     ended_ = true;
     PauseReading();
-    observer_->OnStreamEvent(*this, Event::kEnd);
+    return observer_->OnStreamEvent(*this, Event::kEnd);
   }
+  if (channel_->established()) return;
+  if (auto operation = channel_->TakeKeyOperation()) {
+    PauseReading();
+    with_signer_ = true;
+    io_.signer->Sign(std::move(operation), *this);
+  }
+}
+
+void Stream::OnSigned(std::unique_ptr<tls::KeyOperation> operation) {
+  with_signer_ = false;
+  ResumeReading();
+  OnChannel(false, channel_->Complete(std::move(operation), io_.plaintext));
+}
+
+void Stream::OnRoom() {
+  with_signer_ = false;
+  ResumeReading();
+}
+
+void Stream::LeaveSigner() {
+  if (std::exchange(with_signer_, false)) io_.signer->Forget(*this);
 }
 
 std::unique_ptr<tls::ClientCertificate> Stream::TakeClientCertificate() {
@@ -148,6 +179,7 @@ std::unique_ptr<tls::ClientCertificate> Stream::TakeClientCertificate() {
 void Stream::Fail(std::string error) {
   if (failed_) return;
   PauseReading();
+  LeaveSigner();
   failed_ = ended_ = true;
   error_ = std::move(error);
   observer_->OnStreamEvent(*this, Event::kFailed);

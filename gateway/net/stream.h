@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "gateway/net/signer.h"
 #include "gateway/net/uv_handle.h"
 #include "tls/channel.h"
 #include "tls/context.h"
@@ -47,9 +48,16 @@ struct StreamIo {
   std::vector<uint8_t> received;
   std::vector<uint8_t> plaintext;
   tls::Transport transport;
+  std::unique_ptr<Signer> signer;  // null: slow private keys are used on the loop
+
+  // UseSigner has signatures with slow keys made elsewhere from now on.
+  void UseSigner() {
+    signer = std::make_unique<Signer>(loop);
+    transport.defer_slow_keys = true;
+  }
 };
 
-class Stream {
+class Stream final : private Signer::Client {
  public:
   enum class Event : uint8_t {
     kTlsEstablished,  // the handshake is done
@@ -114,8 +122,12 @@ class Stream {
  private:
   struct PendingWrite;
 
+  void OnSigned(std::unique_ptr<tls::KeyOperation> operation) override;
+  void OnRoom() override;
+
   void OnRead(ssize_t count);
-  void OnCiphertext(Bytes ciphertext);
+  void OnChannel(bool was_established, size_t plaintext_size);
+  void LeaveSigner();
   void OnWritten(int status);
   void SendTransport();
   void Send(Bytes wire);
@@ -137,6 +149,7 @@ class Stream {
   uint32_t budget_used_ = 0;
   bool reading_ = false;
   bool awaiting_hello_ = false;  // the first bytes of a TLS client
+  bool with_signer_ = false;     // which has something of ours, or no room: the peer is not read
   bool ended_ = false;
   bool failed_ = false;
   bool shutdown_wanted_ = false;
