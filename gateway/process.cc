@@ -186,12 +186,14 @@ class Server {
   [[nodiscard]] std::string Healthy() const;
   [[nodiscard]] std::string Ready() const;
   [[nodiscard]] uint32_t WorkerCount() const;
+  [[nodiscard]] uint64_t OwnDescriptors() const;
 
   const std::string file_;  // the configuration's
   std::unique_ptr<Runtime> runtime_;
   std::mutex certificates_mutex_;  // a scrape reads them on a thread of its own
   std::shared_ptr<const tls::CertificateStore> certificates_;
   ListenerContexts contexts_;
+  uint64_t descriptors_ = 0;                          // that the process may have
   std::vector<std::vector<Worker::Socket>> sockets_;  // by worker
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<observe::AdminHttp> admin_;
@@ -206,6 +208,20 @@ class Server {
 uint32_t Server::WorkerCount() const {
   const uint32_t wanted = runtime_->config.process.workers;
   return wanted != 0 ? wanted : std::max(1U, std::thread::hardware_concurrency());
+}
+
+// OwnDescriptors returns how many the process needs beside those of sessions.
+uint64_t Server::OwnDescriptors() const {
+  constexpr uint64_t kProcess = 64;  // the log, scrapes, names, a reload
+  constexpr uint64_t kWorker = 16;   // the loop's, and sessions that are closing
+  uint64_t sum = kProcess + kWorker * WorkerCount();
+  for (const auto& sockets : sockets_) sum += sockets.size();
+  for (const config::Pool& pool : runtime_->config.pools) {
+    const uint64_t of_member =
+        1 + uint64_t{pool.ready_connections} * WorkerCount();  // 1: the probe
+    sum += of_member * pool.members.size();
+  }
+  return sum;
 }
 
 // Bind opens every listening socket, one a worker, and reports every failure.
@@ -249,17 +265,16 @@ bool Server::Prepare() {
     std::fprintf(stderr, "gatepost: log.file: %s\n", error.what());
     return false;
   }
-  const uint64_t descriptors = RaiseDescriptorLimit();
-  // A session needs two descriptors; the rest is for listeners, loops, the log and scrapes.
-  const uint64_t reserve = 64 + WorkerCount() * (16 + runtime_->listeners.size() * 2);
+  const uint64_t own = OwnDescriptors();
+  constexpr uint64_t kSession = 2;  // the client's and the backend's
   const auto possible = static_cast<uint32_t>(
-      std::min<uint64_t>(descriptors > reserve ? (descriptors - reserve) / 2 : 1, UINT32_MAX));
+      std::min<uint64_t>(descriptors_ > own ? (descriptors_ - own) / kSession : 1, UINT32_MAX));
   const uint32_t wanted = settings.limits.max_connections;
   const uint32_t limit = wanted == 0 ? possible : std::min(wanted, possible);
   runtime_->limits =
       std::make_unique<net::ConnectionLimits>(limit, settings.limits.max_connections_per_address);
   runtime_->log->Write(wanted > possible ? Level::kWarning : Level::kInfo, "limits",
-                       {{"descriptors", descriptors},
+                       {{"descriptors", descriptors_},
                         {"sessions", limit},
                         {"wanted", wanted},
                         {"per_address", settings.limits.max_connections_per_address}});
@@ -343,6 +358,7 @@ std::string Server::Ready() const {
 int Server::Run() {
   ForbidCoreDumps();
   signal(SIGPIPE, SIG_IGN);
+  descriptors_ = RaiseDescriptorLimit();
   if (!Bind() || !Prepare()) return 1;
   RegisterMetrics();
   const config::Config& settings = runtime_->config;

@@ -376,8 +376,8 @@ class Gatepost:
 
 def spawn(arguments, stderr_file, max_descriptors=None):
     def limit():
-        if max_descriptors:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max_descriptors, max_descriptors))
+        if max_descriptors:  # the hard limit: the program raises its own up to it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(64, max_descriptors), max_descriptors))
     with open(stderr_file, "ab") as stderr:
         return subprocess.Popen([BINARY, *arguments], stdin=subprocess.DEVNULL, stdout=stderr,
                                 stderr=stderr, preexec_fn=limit)

@@ -552,6 +552,40 @@ class Crowds(FaultTestCase):
             self.assert_answer(self.attempt(gate, "imaps"), LOGIN_OK, "imap")
             gate.settled()
 
+    def test_limit_of_descriptors(self):
+        """As many sessions as the log says, all with a backend; whoever comes then hears words."""
+        with contextlib.ExitStack() as stack:
+            backends = {p: stack.enter_context(make()) for p, make in RECORDING.items()}
+            gate = self.start(
+                {p: {"protocol": p, "tls": "starttls", "pool": p, "cleartext_login": "allow"}
+                 for p in RECORDING},
+                {p: {"members": [b.member], "tls": "none", "ready_connections": 20}
+                 for p, b in backends.items()},
+                max_descriptors=400, limits={"max_connections_per_address": 10_000})
+            gate.wait_capabilities()
+            limits = gate.wait_log(event="limits")[0]
+            self.assertEqual(limits["descriptors"], "400")
+            sessions = int(limits["sessions"])
+            self.assertGreater(sessions, 30)
+            held = contextlib.ExitStack()
+            with held:
+                for i in range(sessions):
+                    protocol = ("imap", "pop3", "smtp")[i % 3]
+                    wire = held.enter_context(gate.connect(protocol))
+                    clients.greeting(wire)
+                    self.assert_answer(clients.login(wire, protocol, "u", "p"), LOGIN_OK, protocol)
+                for protocol, words in (("imap", "* BYE [UNAVAILABLE]"), ("pop3", "-ERR [SYS/TEMP]"),
+                                        ("smtp", "421 4.3.2")):
+                    with gate.connect(protocol) as refused:
+                        self.assertEqual(refused.rest().decode()[:len(words)], words)
+                self.assertEqual(gate.metrics().value("connections_rejected_total",
+                                                      reason="global_limit"), 3)
+                gate.process.send_signal(signal.SIGHUP)  # it has files to open
+                self.assertEqual(gate.wait_log(event="reload")[0]["result"], "ok")
+                self.assertEqual(gate.log_lines(event="accept_failed"), [])
+            gate.wait_active(0)
+            self.assert_answer(self.attempt(gate, "imap"), LOGIN_OK, "imap")
+
     @unittest.skipIf(sanitized() == "address", "UBSan's own checks need descriptors")
     def test_no_descriptors_left(self):
         """EMFILE at accept neither spins nor kills, and is over when others leave."""
