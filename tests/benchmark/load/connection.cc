@@ -71,6 +71,7 @@ int TlsClient::OnSession(SSL* ssl, SSL_SESSION* session) {
 SSL* TlsClient::New() const {
   SSL* ssl = SSL_new(context_.get());
   SSL_set_connect_state(ssl);
+  SSL_set_shed_handshake_config(ssl, 1);  // many thousands of them may be held
   SSL_set_tlsext_host_name(ssl, "mail.benchmark.test");
   if (session_) SSL_set_session(ssl, session_.get());
   return ssl;

@@ -19,7 +19,7 @@ using gatepost::benchmark::Protocol;
 constexpr const char* kUsage =
     "usage: bench_load --mode MODE --port PORT --proxy PID [option…]\n"
     "  modes: handshake login rate download upload noop idle prehandshake churn\n"
-    "         stalled-client stalled-backend storm\n"
+    "         stalled-client stalled-backend storm crowd\n"
     "  --host ADDRESS --protocol imap|pop3|smtp --starttls --rsa --resume --chunking\n"
     "  --connections N --operations N --bytes N --rate N --seconds S --limit S --levels N,N\n";
 

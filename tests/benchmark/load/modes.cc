@@ -13,23 +13,12 @@
 namespace gatepost::benchmark {
 namespace {
 
-using std::chrono::duration;
-using std::chrono::duration_cast;
 using std::chrono::milliseconds;
-
-Clock::duration Seconds(double seconds) {
-  return duration_cast<Clock::duration>(duration<double>(seconds));
-}
-
-double Since(Clock::time_point start) {
-  return duration<double>(Clock::now() - start).count();
-}
 
 constexpr auto kSettle = milliseconds(1500);   // before memory is looked at
 constexpr auto kRecover = milliseconds(5000);  // after a mass disconnect
 constexpr auto kPace = milliseconds(20);       // between a steady client's commands
 constexpr uint32_t kStormConnections = 32;
-constexpr uint32_t kLogInAtATime = 64;
 
 }  // namespace
 
@@ -82,6 +71,8 @@ bool Modes::Run() {
     RunStalled(true);
   } else if (mode == "storm") {
     RunStorm();
+  } else if (mode == "crowd") {
+    RunCrowd();
   } else {
     return false;
   }
@@ -133,14 +124,14 @@ Job Modes::SessionWorker(const Operation& operation, uint64_t& left, uint32_t& w
   --working;
 }
 
-std::vector<std::unique_ptr<Modes::Client>> Modes::LogIn(uint64_t count) {
+std::vector<std::unique_ptr<Modes::Client>> Modes::LogIn(uint64_t count, uint64_t at_a_time) {
   std::vector<std::unique_ptr<Client>> clients;
   for (uint64_t i = 0; i < count; ++i) {
     clients.push_back(std::make_unique<Client>(shared_, options_.protocol));
   }
   uint64_t next = 0;
   uint32_t working = 0;
-  for (uint32_t i = 0; i < std::min<uint64_t>(count, kLogInAtATime); ++i) {
+  for (uint32_t i = 0; i < std::min(count, at_a_time); ++i) {
     LogInWorker(clients, next, working);
   }
   Wait([&] { return working == 0; });
@@ -358,16 +349,7 @@ void Modes::RunStorm() {
       if (child == 0) StormChild();
       loop_.Pause(milliseconds(500));
     }
-    std::vector<double> seconds;
-    uint32_t working = 0;
-    const auto start = Clock::now();
-    const auto step = kPace / static_cast<int>(clients.size());
-    for (size_t i = 0; i < clients.size(); ++i) {
-      Pacer(*clients[i], start + step * static_cast<int>(i), start + Seconds(options_.seconds),
-            working, seconds);
-    }
-    Wait([&] { return working == 0; });
-    report_.Latency(storm ? "storm" : "quiet", std::move(seconds));
+    report_.Latency(storm ? "storm" : "quiet", Pace(clients, options_.seconds));
     if (child > 0) {
       kill(child, SIGTERM);
       int status = 0;
@@ -375,6 +357,19 @@ void Modes::RunStorm() {
       if (!WIFSIGNALED(status)) report_.Error("the storm ended early");
     }
   }
+}
+
+std::vector<double> Modes::Pace(std::vector<std::unique_ptr<Client>>& clients, double seconds) {
+  std::vector<double> found;
+  uint32_t working = 0;
+  const auto start = Clock::now();
+  const auto step = kPace / static_cast<int>(std::max<size_t>(clients.size(), 1));
+  for (size_t i = 0; i < clients.size(); ++i) {
+    Pacer(*clients[i], start + step * static_cast<int>(i), start + Seconds(seconds), working,
+          found);
+  }
+  Wait([&] { return working == 0; });
+  return found;
 }
 
 Job Modes::Pacer(Client& client, Clock::time_point first, Clock::time_point end, uint32_t& working,

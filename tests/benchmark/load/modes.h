@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -12,6 +13,14 @@
 #include "tests/benchmark/load/report.h"
 
 namespace gatepost::benchmark {
+
+inline Clock::duration Seconds(double seconds) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
+inline double Since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 class Modes {
  public:
@@ -31,6 +40,7 @@ class Modes {
     bool ready = false;
   };
   using Operation = std::function<Task(Client&)>;
+  static constexpr uint32_t kLogInAtATime = 64;
 
   // CPU time is measured from Begin to End.
   void Begin();
@@ -42,8 +52,8 @@ class Modes {
   void Sessions(uint64_t count, const Operation& operation, std::vector<double>* seconds);
   Job SessionWorker(const Operation& operation, uint64_t& left, uint32_t& working,
                     std::vector<double>* seconds);
-  // `options.connections` clients, logged in.
-  std::vector<std::unique_ptr<Client>> LogIn(uint64_t count);
+  // `count` clients, logged in, so many of them `at_a_time`.
+  std::vector<std::unique_ptr<Client>> LogIn(uint64_t count, uint64_t at_a_time = kLogInAtATime);
   Job LogInWorker(std::vector<std::unique_ptr<Client>>& clients, uint64_t& next, uint32_t& working);
   // Every client repeats `operation` until `left` is used up.
   void Repeat(std::vector<std::unique_ptr<Client>>& clients, const Operation& operation,
@@ -60,9 +70,17 @@ class Modes {
   void RunMemory(bool log_in);
   void RunStalled(bool upload);
   void RunStorm();
+  // Every client says NOOP at a steady pace; returns the round trips.
+  std::vector<double> Pace(std::vector<std::unique_ptr<Client>>& clients, double seconds);
   Job Pacer(Client& client, Clock::time_point first, Clock::time_point end, uint32_t& working,
             std::vector<double>& seconds);
   [[noreturn]] void StormChild();
+
+  // crowd.cc
+  void RunCrowd();
+  void Wake(std::vector<std::unique_ptr<Client>>& clients, double rate, double seconds);
+  void AwaitRefusals(uint32_t count);
+  void AwaitEnd(std::vector<std::unique_ptr<Client>>& clients);
 
   const Options& options_;
   const ProcessTree proxy_;
@@ -73,6 +91,7 @@ class Modes {
   Clock::time_point deadline_;
   Clock::time_point began_;
   uint64_t cpu_began_ = 0;
+  uint64_t next_to_wake_ = 0;
 };
 
 }  // namespace gatepost::benchmark
