@@ -44,6 +44,13 @@ class Target:
     key: str = ""  # instead of the figure's own
     scale: float = 1.0
     title: str = field(default="")
+    library: str = ""  # "new", "old": for a build with such a BoringSSL alone; "": for any
+
+    def applies(self, kind):
+        """Whether it is meant for such a build and certificate: `kind` is Results.kind."""
+        of_handshakes = self.than and self.figure in HANDSHAKES
+        return self.library in ("", kind["library"]) and \
+            not (of_handshakes and kind["certificate"] == "rsa")
 
 
 SESSIONS = {"quick": ("--operations", "600", "--connections", "32"),
@@ -114,21 +121,28 @@ FIGURES = [
 
 MAIL_LOGINS = ("login-imaps", "login-imap", "login-pop3s", "login-submission")
 
+HANDSHAKES = ("handshake", *MAIL_LOGINS)  # an RSA signature would be most of it
+
 TARGETS = [
-    Target("handshake", 0.60, 0.50, than="haproxy"),
-    Target("handshake", 0.65, 0.50, than="nginx-stream"),
-    *(Target(name, 0.62, 0.50, than="nginx-mail") for name in MAIL_LOGINS),
-    *(Target(name, 0.40, None, than="dovecot") for name in MAIL_LOGINS),
+    Target("handshake", 0.60, 0.50, than="haproxy", library="new"),
+    Target("handshake", 0.65, 0.50, than="nginx-stream", library="new"),
+    *(Target(name, 0.62, 0.50, than="nginx-mail", library="new") for name in MAIL_LOGINS),
+    *(Target(name, 0.40, None, than="dovecot", library="new") for name in MAIL_LOGINS),
     *(Target("latency", 1.0, 0.9, than=peer)
       for peer in ("haproxy", "nginx-stream", "nginx-mail", "dovecot", "hitch")),
-    Target("download", 0.38, 0.27, than="haproxy"),
-    Target("upload", 0.58, 0.46, than="haproxy"),
+    Target("download", 0.38, 0.27, than="haproxy", library="new"),
+    Target("upload", 0.58, 0.46, than="haproxy", library="new"),
+    Target("noop", 0.85, 0.79, than="haproxy", library="new"),
+    Target("handshake", 0.70, than="haproxy", library="old"),
+    Target("download", 0.70, than="haproxy", library="old"),
+    Target("upload", 0.85, than="haproxy", library="old"),
+    Target("noop", 0.88, than="haproxy", library="old"),
     Target("upload-data", 1.10, 1.03, other="upload"),
     Target("upload-bdat", 1.10, 1.03, other="upload"),
-    Target("noop", 0.85, 0.79, than="haproxy"),
     Target("idle", 4.5, 2.5, title="idle session, KiB"),
     Target("idle", 8.0, 4.0, key="pss_base", scale=1e-6, title="base PSS, MB"),
-    Target("idle", 1.10, None, key="after_ratio", title="PSS after a mass disconnect / after the first sessions"),
+    Target("idle", 1.10, None, key="after_ratio",
+           title="PSS after a mass disconnect / after the first sessions"),
     Target("prehandshake", 1.2, 0.8, title="connection that sends nothing, KiB"),
     Target("storm", 1.6, 1.0, title="p99 beside a storm, ms"),
 ]

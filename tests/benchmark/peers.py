@@ -160,10 +160,11 @@ class Peer:
         path.write_text(text, encoding="utf-8")
         return path
 
-    def version(self):
-        if not self.version_command:
+    @classmethod
+    def version(cls):
+        if not cls.version_command:
             return ""
-        result = subprocess.run(self.version_command, capture_output=True, text=True, check=False,
+        result = subprocess.run(cls.version_command, capture_output=True, text=True, check=False,
                                 timeout=10)
         found = re.search(r"\d+\.\d+(\.\d+)*", result.stdout + result.stderr)
         return found.group(0) if found else ""

@@ -8,46 +8,90 @@ from html import escape
 
 from figures import FIGURES, TARGETS
 
-# Of the picture: figures and how many digits their numbers need.
-PICTURE = (("login-imaps", 0), ("handshake", 0), ("download", 2), ("upload", 2), ("noop", 1),
-           ("idle", 1))
+BY_NAME = {figure.name: figure for figure in FIGURES}
+
+PICTURE = ("login-imaps", "handshake", "download", "upload", "noop", "latency", "idle",
+           "prehandshake")
+NOT_IN_PICTURE = ("gatepost-passwords", "gatepost-other")
 
 
 class Results:
-    """runs[figure][peer] is a list with one report of the load generator a repetition."""
+    """reports[figure][peer]: what the load generator said, with "run", the number of the whole run.
 
-    def __init__(self, facts, titles):
+    `kind` is what targets depend on: {"certificate": "ecdsa" | "rsa", "library": "old" | "new"}.
+    """
+
+    def __init__(self, facts, titles, kind):
         self.facts = facts
         self.titles = titles  # peer -> title, in the order of the columns
-        self.runs = {}
+        self.kind = kind
+        self.reports = {}
 
-    def add(self, figure, peer, report):
+    @classmethod
+    def load(cls, files):
+        """Takes benchmark.json files together; each of their runs counts by itself."""
+        results, runs = None, 0
+        for file in files:
+            with open(file, encoding="utf-8") as source:
+                found = json.load(source)
+            if results is None:
+                results = cls(found["machine"], found["titles"], found["kind"])
+            if found["kind"] != results.kind:
+                raise ValueError(f"{file}: another certificate or library than in {files[0]}")
+            results.titles |= found["titles"]
+            highest = 0
+            for figure, peers in found["reports"].items():
+                for peer, reports in peers.items():
+                    for report in reports:
+                        highest = max(highest, report["run"])
+                        results.add(figure, peer, runs + report["run"], report)
+            runs += highest
+        return results
+
+    def add(self, figure, peer, run, report):
+        report["run"] = run
         if "pss_warm" in report and "pss_after" in report:
             report["after_ratio"] = report["pss_after"] / report["pss_warm"]
-        self.runs.setdefault(figure, {}).setdefault(peer, []).append(report)
+        self.reports.setdefault(figure, {}).setdefault(peer, []).append(report)
 
-    def values(self, figure, peer, key):
-        runs = self.runs.get(figure, {}).get(peer, [])
-        return [run.get(key) if not run["errors"] else None for run in runs]
+    def runs(self):
+        return sorted({report["run"] for peers in self.reports.values()
+                       for reports in peers.values() for report in reports})
+
+    def values(self, figure, peer, key, run=None):
+        return [report.get(key) if not report["errors"] else None
+                for report in self.reports.get(figure, {}).get(peer, [])
+                if run is None or report["run"] == run]
 
     def median(self, figure, peer, key, scale=1.0):
         values = [value for value in self.values(figure, peer, key) if value is not None]
         return statistics.median(values) * scale if values else None
 
-    def ratios(self, figure, other, key, peer="gatepost", other_figure=None):
+    def ratios(self, figure, other, key, run=None, other_figure=None):
         """One ratio for each repetition: both were measured side by side."""
-        ours = self.values(figure, peer, key)
-        theirs = self.values(other_figure or figure, other, key)
+        ours = self.values(figure, "gatepost", key, run)
+        theirs = self.values(other_figure or figure, other, key, run)
         return [a / b for a, b in zip(ours, theirs) if a is not None and b]
 
     def errors(self):
-        return [(figure, peer, run["errors"], run["error"])
-                for figure, peers in self.runs.items() for peer, runs in peers.items()
-                for run in runs if run["errors"]]
+        return [(figure, peer, report["errors"], report["error"])
+                for figure, peers in self.reports.items() for peer, reports in peers.items()
+                for report in reports if report["errors"]]
+
+    def unequal(self):
+        """Figures in which not everybody did the same work."""
+        found = []
+        for figure, peers in self.reports.items():
+            for key in ("operations", "bytes", "sessions"):
+                amounts = {report.get(key) for reports in peers.values() for report in reports
+                           if not report["errors"]}
+                if len(amounts) > 1:
+                    found.append(f"{figure}: {key} {sorted(amounts, key=str)}")
+        return found
 
     def json(self):
-        return json.dumps({"machine": self.facts, "targets": check_targets(self),
-                           "runs": self.runs}, indent=1)
+        return json.dumps({"machine": self.facts, "titles": self.titles, "kind": self.kind,
+                           "targets": check_targets(self), "reports": self.reports}, indent=1)
 
 
 def number(value):
@@ -62,29 +106,42 @@ def spread(values):
 
 
 def check_targets(results):
-    """Every target that this run says something about."""
+    """Every target that these results say something about; met when it is in every run."""
     rows = []
-    by_name = {figure.name: figure for figure in FIGURES}
     for target in TARGETS:
-        figure = by_name[target.figure]
-        key = target.key or figure.key
-        if target.other:
-            values = results.ratios(figure.name, "gatepost", key, other_figure=target.other)
-            title = f"{figure.title} / {by_name[target.other].title}"
-        elif target.than:
-            values = results.ratios(figure.name, target.than, key)
-            title = f"{figure.title} / {target.than}"
-        else:
-            scale = target.scale if target.key else figure.scale
-            values = [value * scale for value in results.values(figure.name, "gatepost", key)
-                      if value is not None]
-            title = target.title
-        if values:
-            median = statistics.median(values)
-            rows.append({"target": title, "measured": median, "low": min(values),
-                         "high": max(values), "must": target.must, "stretch": target.stretch,
-                         "met": median <= target.must})
+        if not target.applies(results.kind):
+            continue
+        values = {run: measured(results, target, run) for run in results.runs()}
+        medians = {run: statistics.median(found) for run, found in values.items() if found}
+        if not medians:
+            continue
+        every = [value for found in values.values() for value in found]
+        worst = max(medians.values())
+        rows.append({"target": target_title(target), "measured": statistics.median(every),
+                     "low": min(every), "high": max(every), "runs": list(medians.values()),
+                     "must": target.must, "stretch": target.stretch,
+                     "met": worst <= target.must,
+                     "stretch_met": target.stretch is not None and worst <= target.stretch})
     return rows
+
+
+def measured(results, target, run):
+    figure = BY_NAME[target.figure]
+    key = target.key or figure.key
+    if target.other:
+        return results.ratios(figure.name, "gatepost", key, run, other_figure=target.other)
+    if target.than:
+        return results.ratios(figure.name, target.than, key, run)
+    scale = target.scale if target.key else figure.scale
+    return [value * scale for value in results.values(figure.name, "gatepost", key, run)
+            if value is not None]
+
+
+def target_title(target):
+    figure = BY_NAME[target.figure]
+    if target.other:
+        return f"{figure.title} / {BY_NAME[target.other].title}"
+    return f"{figure.title} / {target.than}" if target.than else target.title
 
 
 def markdown(results):
@@ -96,26 +153,42 @@ def markdown(results):
               "| figure | unit | " + " | ".join(results.titles[peer] for peer in peers) + " |",
               "|---|---|" + "---|" * len(peers)]
     for figure in FIGURES:
-        if figure.name not in results.runs:
+        if figure.name not in results.reports:
             continue
         rows = [(figure.title, figure.unit, figure.key, figure.scale)]
         rows += [("· " + title, "", key, scale) for key, title, scale in figure.also]
         for title, unit, key, scale in rows:
             cells = [cell(results, figure.name, peer, key, scale) for peer in peers]
             lines.append(f"| {title} | {unit} | " + " | ".join(cells) + " |")
-    lines += ["", "| target | measured | must | stretch | |", "|---|---|---|---|---|"]
-    for row in check_targets(results):
-        low_high = f" ({number(row['low'])}–{number(row['high'])})" \
-            if row["low"] != row["high"] else ""
-        stretch = "" if row["stretch"] is None else number(row["stretch"])
-        lines.append(f"| {row['target']} | {number(row['measured'])}{low_high} | ≤ "
-                     f"{number(row['must'])} | {stretch} | {'met' if row['met'] else '**missed**'} |")
-    problems = results.errors()
+    lines += verdicts(results)
+    problems = [f"{figure}, {peer}: {count} errors, first: {text}"
+                for figure, peer, count, text in results.errors()]
     if problems:
-        lines += ["", "Runs with errors are left out:", ""]
-        lines += [f"- {figure}, {peer}: {count} errors, first: {text}"
-                  for figure, peer, count, text in problems]
+        lines += ["", "Runs with errors are left out:", "", *(f"- {text}" for text in problems)]
+    if results.unequal():
+        lines += ["", "**Not the same work:**", "", *(f"- {text}" for text in results.unequal())]
     return "\n".join(lines) + "\n"
+
+
+def verdicts(results):
+    rows = check_targets(results)
+    if not rows:
+        return []
+    count = max(len(row["runs"]) for row in rows)
+    columns = [f"run {number}" for number in range(1, count + 1)]
+    lines = ["", "| target | must | stretch | " + " | ".join(columns) + " | |",
+             "|---|---|---|" + "---|" * (count + 1)]
+    for row in rows:
+        stretch = "" if row["stretch"] is None else number(row["stretch"])
+        verdict = "**missed**" if not row["met"] else \
+            "met, stretch too" if row["stretch_met"] else "met"
+        cells = [number(value) for value in row["runs"]] + [""] * (count - len(row["runs"]))
+        lines.append(f"| {row['target']} | ≤ {number(row['must'])} | {stretch} | "
+                     f"{' | '.join(cells)} | {verdict} |")
+    missed = [row["target"] for row in rows if not row["met"]]
+    runs = "in the one run" if count == 1 else f"in each of {count} runs"
+    return lines + ["", f"{len(rows) - len(missed)} of {len(rows)} targets are met {runs}"
+                    + (f"; missed: {', '.join(missed)}." if missed else ".")]
 
 
 def cell(results, figure, peer, key, scale):
@@ -132,44 +205,72 @@ def cell(results, figure, peer, key, scale):
 
 
 STYLE = """
-  text { font: 13px system-ui, sans-serif; fill: #24292f; }
+  text { font: 12px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #24292f; }
   .title { font-weight: 600; }
-  .note, .peer { fill: #57606a; }
+  .note { fill: #57606a; font-weight: 400; }
+  .peer { fill: #57606a; text-anchor: end; }
+  .gatepost { fill: #24292f; font-weight: 600; text-anchor: end; }
   .ours { fill: #1f7a4d; }
   .other { fill: #9aa5b1; }
+  .cut { stroke: #ffffff; stroke-width: 3; }
   @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3; }
+    text, .gatepost { fill: #e6edf3; }
     .note, .peer { fill: #9da7b3; }
     .ours { fill: #3fb950; }
     .other { fill: #5b6672; }
+    .cut { stroke: #0d1117; }
   }
 """
+COLUMN, LABEL, BAR, ROW, GAP = 410, 112, 190, 18, 26  # of the picture, in pixels
 
 
 def picture(results):
-    """Bars, one group a figure, each scaled to its longest."""
-    by_name = {figure.name: figure for figure in FIGURES}
-    width, label, bars, line, gap = 760, 150, 500, 20, 34
-    y, body = 24, []
-    for name, digits in PICTURE:
-        figure = by_name[name]
-        values = {peer: results.median(name, peer, figure.key, figure.scale)
-                  for peer in results.titles}
-        values = {peer: value for peer, value in values.items() if value is not None}
-        if "gatepost" not in values:
-            continue
-        body.append(f'<text class="title" x="0" y="{y}">{escape(figure.title)} '
-                    f'<tspan class="note">({escape(figure.unit)})</tspan></text>')
-        longest = max(values.values())
-        for peer, value in values.items():
-            y += line
-            length = max(2, bars * value / longest)
-            kind = "ours" if peer.startswith("gatepost") else "other"
-            body.append(f'<text class="peer" x="0" y="{y}">{escape(results.titles[peer])}</text>'
-                        f'<rect class="{kind}" x="{label}" y="{y - 12}" width="{length:.0f}" '
-                        f'height="14" rx="2"/><text x="{label + length + 8:.0f}" y="{y}">'
-                        f'{value:.{digits}f}</text>')
-        y += gap
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y}" width="{width}" '
-            f'height="{y}" role="img" aria-label="Cost of Gatepost and its peers; less is better">'
-            f"<style>{STYLE}</style>\n" + "\n".join(body) + "\n</svg>\n")
+    """Bars in two columns, one group a figure; a bar far beyond the others is cut."""
+    groups = [group(results, BY_NAME[name]) for name in PICTURE]
+    groups = [lines for lines in groups if lines]
+    top = 30
+    heights, body = [top, top], []
+    for number_of, (height, lines) in enumerate(groups):
+        column = number_of % 2
+        body.append(f'<g transform="translate({column * COLUMN}, {heights[column]})">'
+                    + "\n".join(lines) + "</g>")
+        heights[column] += height + GAP
+    width, height = 2 * COLUMN - 20, max(heights)
+    head = (f'<text class="title" x="0" y="12">What a mail session costs the proxy '
+            '<tspan class="note">less is better; times what Gatepost takes</tspan></text>')
+    foot = "".join(f'<text class="note" x="0" y="{height + 16 * line}">'
+                   f'{escape(results.facts.get(fact, ""))}</text>'
+                   for line, fact in enumerate(("settings", "machine")))
+    height += 16
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + 6}" '
+            f'width="{width}" height="{height + 6}" role="img" '
+            'aria-label="Cost of Gatepost and its peers; less is better">'
+            f"<style>{STYLE}</style>\n{head}\n" + "\n".join(body) + f"\n{foot}\n</svg>\n")
+
+
+def group(results, figure):
+    """Height and lines of one figure's bars; None if Gatepost has none."""
+    values = {peer: results.median(figure.name, peer, figure.key, figure.scale)
+              for peer in results.titles if peer not in NOT_IN_PICTURE}
+    values = {peer: value for peer, value in values.items() if value is not None}
+    if "gatepost" not in values or len(values) < 2:
+        return None
+    most = 2.5 * statistics.median(value for peer, value in values.items() if peer != "gatepost")
+    longest = min(max(values.values()), most)
+    lines = [f'<text class="title" x="0" y="12">{escape(figure.title)} '
+             f'<tspan class="note">{escape(figure.unit)}</tspan></text>']
+    y = 12
+    for peer, value in values.items():
+        y += ROW
+        ours = peer == "gatepost"
+        length = max(2, BAR * min(value / longest, 1))
+        times = "" if ours else f'<tspan class="note" dx="6">{number(value / values["gatepost"])}×</tspan>'
+        lines.append(f'<text class="{"gatepost" if ours else "peer"}" x="{LABEL - 8}" y="{y}">'
+                     f'{escape(results.titles[peer])}</text>'
+                     f'<rect class="{"ours" if ours else "other"}" x="{LABEL}" y="{y - 11}" '
+                     f'width="{length:.0f}" height="13" rx="2"/>')
+        if value > longest:
+            x = LABEL + length - 20
+            lines.append(f'<path class="cut" d="M{x:.0f} {y + 4} l6 -17"/>')
+        lines.append(f'<text x="{LABEL + length + 6:.0f}" y="{y}">{number(value)}{times}</text>')
+    return y, lines
