@@ -35,11 +35,9 @@ ProtocolSeries::ProtocolSeries(protocols::Protocol protocol, std::string_view au
       }
     }
   }
-  static constexpr std::array<std::string_view, kSize<protocols::LoginFailure>> kFailures = {
-      "credentials", "authorization", "unavailable", "misconfigured",
-      "connections", "rate",          "disabled",    "expired"};
   for (size_t i = 0; i < auth_failures.size(); ++i) {
-    auth_failures[i] = metrics.Counter(Metric::kAuthFailures, {name, kFailures[i]});
+    const auto failure = static_cast<protocols::LoginFailure>(i);
+    auth_failures[i] = metrics.Counter(Metric::kAuthFailures, {name, protocols::Name(failure)});
   }
   bytes_in = metrics.Counter(Metric::kBytes, {name, "in"});
   bytes_out = metrics.Counter(Metric::kBytes, {name, "out"});

@@ -23,6 +23,14 @@ std::string_view AlpnId(Protocol protocol) {
   return Name(protocol);
 }
 
+std::string_view Name(LoginFailure failure) {
+  static constexpr auto kNames = std::to_array<std::string_view>(
+      {"credentials", "authorization", "unavailable", "misconfigured", "connections", "rate",
+       "disabled", "expired"});
+  static_assert(kNames.size() == static_cast<size_t>(LoginFailure::kCount));
+  return kNames[static_cast<size_t>(failure)];
+}
+
 std::unique_ptr<ServerEngine> MakeServerEngine(Protocol protocol, ServerFacts facts) {
   switch (protocol) {
     case Protocol::kImap:

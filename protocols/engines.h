@@ -16,6 +16,9 @@ std::string_view Name(Protocol protocol);
 // AlpnId returns the IANA ALPN protocol id: "imap", "pop3", and "smtp" as nginx and Dovecot use it.
 std::string_view AlpnId(Protocol protocol);
 
+// Name returns why a login failed as metrics and the log call it: "credentials", "unavailable", …
+std::string_view Name(LoginFailure failure);
+
 std::unique_ptr<ServerEngine> MakeServerEngine(Protocol protocol, ServerFacts facts);
 std::unique_ptr<ClientEngine> MakeClientEngine(Protocol protocol, ClientFacts facts);
 

@@ -38,13 +38,6 @@ struct Overloaded : Ts... {
 template <typename... Ts>
 Overloaded(Ts...) -> Overloaded<Ts...>;
 
-std::string_view Name(LoginFailure failure) {
-  static constexpr std::array<std::string_view, static_cast<size_t>(LoginFailure::kCount)> kNames =
-      {"credentials", "authorization", "unavailable", "misconfigured",
-       "connections", "rate",          "disabled",    "expired"};
-  return kNames[static_cast<size_t>(failure)];
-}
-
 // An outage or a mistake of the operator, not of the client: no penalty, no word to fail2ban.
 bool IsTemporary(LoginFailure failure) {
   return failure == LoginFailure::kUnavailable || failure == LoginFailure::kBackendMisconfigured ||
@@ -473,7 +466,8 @@ Session::Wait Session::DoBackendLogin() {
       action);
 }
 
-// NextBackend tries the pool's next member, or gives up.
+// NextBackend tries the pool's next member, or gives up. `detail` may be the dropped stream's own
+// text: what is buried lives until the end of the loop iteration.
 Session::Wait Session::NextBackend(LoginFailure otherwise, const std::string& detail) {
   DropBackend();
   // The backend may have given up a connection that waited, just when it was needed: no fault of
@@ -531,7 +525,7 @@ Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
                        {"user", user_},
                        {"mechanism", sasl::Name(mechanism_)},
                        {"tls", gatepost::Name(tls_mode_)},
-                       {"reason", Name(reason)},
+                       {"reason", protocols::Name(reason)},
                        {"attempt", static_cast<uint32_t>(failed_logins_ + deferred_logins_)},
                        {"backend", backend_name_},
                        {"detail", shown}});
