@@ -326,6 +326,8 @@ size_t Channel::Drive(Bytes ciphertext, std::span<uint8_t> plaintext) {
       break;
     }
     size += static_cast<size_t>(result);
+    // Another SSL_read would only find that nothing is left, for as much as half a small record.
+    if (io.incoming.empty() && SSL_has_pending(ssl_) == 0) break;
   }
   io.incoming = {};
   return size;
