@@ -133,7 +133,8 @@ ServerAction ServerEngine::Next(Buffer& input, Buffer& output) {
     if (const auto foreign = protocols::ForeignProtocol(input.view())) return Quit{*foreign};
   }
   while (true) {
-    Outcome outcome = exchange_ ? NextExchangeLine(input, output) : NextCommand(input, output);
+    Outcome outcome =
+        sasl_.under_way() ? NextExchangeLine(input, output) : NextCommand(input, output);
     if (outcome) return std::move(*outcome);
   }
 }
@@ -278,13 +279,9 @@ ServerEngine::Outcome ServerEngine::DoAuthenticate(Request& request) {
     ++counts_.tls_required;
     return Refuse(kPrivacyRequired, request.output);
   }
-  const std::optional<sasl::Mechanism> mechanism = sasl::FindMechanism(name);
-  if (!mechanism) {
-    ++counts_.unknown_mechanisms;
-    return Refuse("Unsupported authentication mechanism", request.output);
-  }
-  exchange_.emplace(*mechanism);
-  return Continue(exchange_->Begin(initial_response), false, request.output);
+  const std::optional<sasl::Mechanism> mechanism = sasl_.Find(name);
+  if (!mechanism) return Refuse("Unsupported authentication mechanism", request.output);
+  return Continue(sasl_.Begin(*mechanism, initial_response, request.output), request.output);
 }
 
 ServerEngine::Outcome ServerEngine::NextExchangeLine(Buffer& input, Buffer& output) {
@@ -294,33 +291,23 @@ ServerEngine::Outcome ServerEngine::NextExchangeLine(Buffer& input, Buffer& outp
     return LineTooLong("Response line too long", output);
   }
   if (!line) return NeedInput{};
-  Outcome outcome = Continue(exchange_->Step(line->text), line->text.empty(), output);
+  Outcome outcome = Continue(sasl_.Step(line->text, output), output);
   input.Consume(line->wire_bytes);
   return outcome;
 }
 
-ServerEngine::Outcome ServerEngine::Continue(sasl::ServerExchange::Status status, bool empty_line,
-                                             Buffer& output) {
-  using Status = sasl::ServerExchange::Status;
-  if (status == Status::kChallenge) {
-    output << "+ " << exchange_->challenge() << "\r\n";
-    return std::nullopt;
-  }
-  sasl::ServerExchange exchange = std::move(*exchange_);
-  exchange_.reset();
+ServerEngine::Outcome ServerEngine::Continue(protocols::SaslLogin::Status status, Buffer& output) {
+  using Status = protocols::SaslLogin::Status;
   switch (status) {
     case Status::kChallenge:
       break;
     case Status::kDone:
-      return Authenticate{exchange.TakeCredentials()};
+      return Authenticate{sasl_.TakeCredentials()};
     case Status::kBadBase64:
-      ++counts_.bad_base64;
       return Bad("Invalid base64", output);
     case Status::kMalformed:
-      if (empty_line) ++counts_.aborted_auth;
       return Bad("Invalid authentication message", output);
     case Status::kAborted:
-      ++counts_.aborted_auth;
       output << tag_ << " BAD Authentication cancelled\r\n";
       return std::nullopt;
   }
@@ -332,7 +319,7 @@ void ServerEngine::TlsStarted() {
   facts_.tls_active = true;
   first_bytes_ = true;
   tag_.clear();
-  exchange_.reset();
+  sasl_.Forget();
   framer_.Reset();
 }
 
@@ -423,7 +410,9 @@ std::string ServerEngine::CapabilityList() const {
   list.insert(list.end(), {"SASL-IR", "ID"});
   if (facts_.starttls_offered && !facts_.tls_active) list.emplace_back("STARTTLS");
   if (LoginAllowed()) {
-    list.insert(list.end(), {"AUTH=PLAIN", "AUTH=LOGIN"});
+    for (const std::string_view name : sasl_.Mechanisms()) {
+      list.push_back(std::string("AUTH=").append(name));
+    }
   } else {
     list.emplace_back("LOGINDISABLED");
   }

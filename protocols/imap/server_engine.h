@@ -13,7 +13,7 @@
 
 #include "protocols/engine.h"
 #include "protocols/imap/command.h"
-#include "protocols/sasl/mechanisms.h"
+#include "protocols/sasl_login.h"
 
 namespace gatepost::imap {
 
@@ -49,7 +49,7 @@ class ServerEngine final : public protocols::ServerEngine {
   Outcome DoStartTls(Request& request);
   Outcome DoLogin(Request& request);
   Outcome DoAuthenticate(Request& request);
-  Outcome Continue(sasl::ServerExchange::Status status, bool empty_line, protocols::Buffer& output);
+  Outcome Continue(protocols::SaslLogin::Status status, protocols::Buffer& output);
 
   // Ok, Refuse and Bad append a tagged response; Bad counts it and may end the dialogue.
   Outcome Ok(std::string_view text, protocols::Buffer& output);
@@ -63,7 +63,7 @@ class ServerEngine final : public protocols::ServerEngine {
   CommandFramer framer_;
   bool first_bytes_ = true;  // nothing has been understood yet: it may be another protocol
   std::string tag_;          // of the command under way; "*" where it had no valid one
-  std::optional<sasl::ServerExchange> exchange_;  // an AUTHENTICATE is under way
+  protocols::SaslLogin sasl_{"+ ", counts_};  // of AUTHENTICATE
 };
 
 }  // namespace gatepost::imap

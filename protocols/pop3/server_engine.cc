@@ -109,8 +109,8 @@ ServerAction ServerEngine::Next(Buffer& input, Buffer& output) {
     }
     if (!line) return NeedInput{};
     first_bytes_ = false;
-    Outcome outcome = exchange_ ? Continue(exchange_->Step(line->text), line->text.empty(), output)
-                                : Run(line->text, input.size() > line->wire_bytes, output);
+    Outcome outcome = sasl_.under_way() ? Continue(sasl_.Step(line->text, output), output)
+                                        : Run(line->text, input.size() > line->wire_bytes, output);
     input.Consume(line->wire_bytes);
     if (outcome) return std::move(*outcome);
   }
@@ -152,7 +152,11 @@ ServerEngine::Outcome ServerEngine::DoCapa(Request& request) {
   }
   request.output << "RESP-CODES\r\nAUTH-RESP-CODE\r\n";
   if (facts_.starttls_offered && !facts_.tls_active) request.output << "STLS\r\n";
-  if (LoginAllowed()) request.output << "USER\r\nSASL PLAIN LOGIN\r\n";
+  if (LoginAllowed()) {
+    request.output << "USER\r\nSASL";
+    for (const std::string_view name : sasl_.Mechanisms()) request.output << " " << name;
+    request.output << "\r\n";
+  }
   request.output << ".\r\n";
   return std::nullopt;
 }
@@ -201,14 +205,14 @@ ServerEngine::Outcome ServerEngine::DoAuth(Request& request) {
   if (!LoginAllowed()) return RequireTls(request.output);
   user_.clear();
   if (!request.argument) {  // no RFC has it, but clients that know no CAPA ask this way
-    request.output << "+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n";
+    request.output << "+OK\r\n";
+    for (const std::string_view name : sasl_.Mechanisms()) request.output << name << "\r\n";
+    request.output << ".\r\n";
     return std::nullopt;
   }
   const size_t space = request.argument->find(' ');
-  const std::optional<sasl::Mechanism> mechanism =
-      sasl::FindMechanism(request.argument->substr(0, space));
+  const std::optional<sasl::Mechanism> mechanism = sasl_.Find(request.argument->substr(0, space));
   if (!mechanism) {
-    ++counts_.unknown_mechanisms;
     request.output << "-ERR [AUTH] Unsupported authentication mechanism\r\n";
     return std::nullopt;
   }
@@ -217,8 +221,7 @@ ServerEngine::Outcome ServerEngine::DoAuth(Request& request) {
   if (initial_response && initial_response->empty()) {  // RFC 5034 §4: an empty one is "="
     return Bad("Empty initial response", request.output);
   }
-  exchange_.emplace(*mechanism);
-  return Continue(exchange_->Begin(initial_response), false, request.output);
+  return Continue(sasl_.Begin(*mechanism, initial_response, request.output), request.output);
 }
 
 ServerEngine::Outcome ServerEngine::DoNoop(Request& request) {
@@ -233,28 +236,18 @@ ServerEngine::Outcome ServerEngine::DoQuit(Request& request) {
   return Quit{QuitReason::kLoggedOut};
 }
 
-ServerEngine::Outcome ServerEngine::Continue(sasl::ServerExchange::Status status, bool empty_line,
-                                             Buffer& output) {
-  using Status = sasl::ServerExchange::Status;
-  if (status == Status::kChallenge) {
-    output << "+ " << exchange_->challenge() << "\r\n";
-    return std::nullopt;
-  }
-  sasl::ServerExchange exchange = std::move(*exchange_);
-  exchange_.reset();
+ServerEngine::Outcome ServerEngine::Continue(protocols::SaslLogin::Status status, Buffer& output) {
+  using Status = protocols::SaslLogin::Status;
   switch (status) {
     case Status::kChallenge:
       break;
     case Status::kDone:
-      return Authenticate{exchange.TakeCredentials()};
+      return Authenticate{sasl_.TakeCredentials()};
     case Status::kBadBase64:
-      ++counts_.bad_base64;
       return Bad("[AUTH] Invalid base64", output);
     case Status::kMalformed:
-      if (empty_line) ++counts_.aborted_auth;
       return Bad("[AUTH] Invalid authentication message", output);
     case Status::kAborted:
-      ++counts_.aborted_auth;
       output << "-ERR Authentication cancelled\r\n";
       return std::nullopt;
   }
@@ -266,7 +259,7 @@ void ServerEngine::TlsStarted() {
   facts_.tls_active = true;
   first_bytes_ = true;
   user_.clear();
-  exchange_.reset();
+  sasl_.Forget();
 }
 
 void ServerEngine::LoginSucceeded(const protocols::LoginReply& reply, Buffer& output) {

@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "protocols/engine.h"
-#include "protocols/sasl/mechanisms.h"
+#include "protocols/sasl_login.h"
 
 namespace gatepost::pop3 {
 
@@ -43,7 +43,7 @@ class ServerEngine final : public protocols::ServerEngine {
   Outcome DoAuth(Request& request);
   Outcome DoNoop(Request& request);
   Outcome DoQuit(Request& request);
-  Outcome Continue(sasl::ServerExchange::Status status, bool empty_line, protocols::Buffer& output);
+  Outcome Continue(protocols::SaslLogin::Status status, protocols::Buffer& output);
 
   // Bad refuses a malformed or misplaced command; it counts and may end the dialogue.
   Outcome Bad(std::string_view text, protocols::Buffer& output);
@@ -53,7 +53,7 @@ class ServerEngine final : public protocols::ServerEngine {
   protocols::ServerFacts facts_;
   bool first_bytes_ = true;  // nothing has been understood yet: it may be another protocol
   std::string user_;         // of a USER that waits for its PASS
-  std::optional<sasl::ServerExchange> exchange_;  // an AUTH is under way
+  protocols::SaslLogin sasl_{"+ ", counts_};  // of AUTH
 };
 
 }  // namespace gatepost::pop3

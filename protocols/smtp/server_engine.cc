@@ -81,12 +81,12 @@ ServerEngine::Outcome ServerEngine::DoLine(Buffer& input, Buffer& output) {
     auth_line_ = is_response;
     outcome = LineTooLong(output);
   } else if (!IsCleanLine(input.view().substr(0, line_bytes))) {
-    exchange_.reset();
+    sasl_.Forget();
     state_ = State::kCommand;
     outcome = Bad("500 5.5.2 Bare CR, bare LF or NUL in a line\r\n", output);
   } else if (is_response) {
     state_ = State::kCommand;
-    outcome = OnExchange(exchange_->Step(line->text), output);
+    outcome = OnExchange(sasl_.Step(line->text, output), output);
   } else {
     outcome = OnCommand(ParseCommand(line->text), input.size() > line_bytes, output);
   }
@@ -107,7 +107,7 @@ ServerEngine::Outcome ServerEngine::DoSkipLine(Buffer& input, Buffer& output) {
 ServerEngine::Outcome ServerEngine::LineTooLong(Buffer& output) {
   ++counts_.lines_too_long;
   state_ = State::kCommand;
-  exchange_.reset();
+  sasl_.Forget();
   // RFC 4954 §4 for the line of an exchange.
   return Bad(auth_line_ ? "500 5.5.6 Authentication exchange line is too long\r\n"
                         : "500 5.5.2 Line too long\r\n",
@@ -180,7 +180,9 @@ ServerEngine::Outcome ServerEngine::OnHello(Verb verb, std::string_view argument
     }
   }
   if (facts_.starttls_offered && !facts_.tls_active) lines.emplace_back("STARTTLS");
-  if (!tls_required()) lines.emplace_back("AUTH PLAIN LOGIN");
+  std::string auth = "AUTH";
+  for (const std::string_view name : sasl_.Mechanisms()) auth.append(" ").append(name);
+  if (!tls_required()) lines.emplace_back(auth);
   for (size_t i = 0; i < lines.size(); ++i) {
     output << (i + 1 == lines.size() ? "250 " : "250-") << lines[i] << "\r\n";
   }
@@ -222,37 +224,25 @@ ServerEngine::Outcome ServerEngine::OnAuth(std::string_view argument, Buffer& ou
        (initial_response->empty() || initial_response->find(' ') != initial_response->npos))) {
     return Bad("501 5.5.4 Syntax: AUTH mechanism [initial-response]\r\n", output);
   }
-  const auto mechanism = sasl::FindMechanism(name);
-  if (!mechanism) {
-    ++counts_.unknown_mechanisms;
-    return Bad("504 5.5.4 Mechanism not supported\r\n", output);
-  }
-  exchange_.emplace(*mechanism);
-  return OnExchange(exchange_->Begin(initial_response), output);
+  const auto mechanism = sasl_.Find(name);
+  if (!mechanism) return Bad("504 5.5.4 Mechanism not supported\r\n", output);
+  return OnExchange(sasl_.Begin(*mechanism, initial_response, output), output);
 }
 
-ServerEngine::Outcome ServerEngine::OnExchange(sasl::ServerExchange::Status status,
+ServerEngine::Outcome ServerEngine::OnExchange(protocols::SaslLogin::Status status,
                                                Buffer& output) {
+  using Status = protocols::SaslLogin::Status;
   switch (status) {
-    case sasl::ServerExchange::Status::kChallenge:
-      output << "334 " << exchange_->challenge() << "\r\n";
+    case Status::kChallenge:
       state_ = State::kAuthResponse;
       return std::nullopt;
-    case sasl::ServerExchange::Status::kDone: {
-      protocols::Authenticate authenticate{exchange_->TakeCredentials()};
-      exchange_.reset();
-      return authenticate;
-    }
-    case sasl::ServerExchange::Status::kBadBase64:
-      ++counts_.bad_base64;
-      exchange_.reset();
+    case Status::kDone:
+      return protocols::Authenticate{sasl_.TakeCredentials()};
+    case Status::kBadBase64:
       return Bad("501 5.5.2 Invalid base64\r\n", output);
-    case sasl::ServerExchange::Status::kMalformed:
-      exchange_.reset();
+    case Status::kMalformed:
       return Bad("501 5.5.2 Malformed authentication message\r\n", output);
-    case sasl::ServerExchange::Status::kAborted:
-      ++counts_.aborted_auth;
-      exchange_.reset();
+    case Status::kAborted:
       output << "501 5.7.0 Authentication cancelled\r\n";
       return std::nullopt;
   }
@@ -294,7 +284,7 @@ void ServerEngine::TlsStarted() {
   facts_.tls_active = true;
   state_ = State::kFirstBytes;  // HTTP inside TLS is as foreign
   extended_ = false;
-  exchange_.reset();
+  sasl_.Forget();
   client_name_.clear();
 }
 

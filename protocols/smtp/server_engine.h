@@ -14,7 +14,7 @@
 
 #include "protocols/engine.h"
 #include "protocols/relay_scanner.h"
-#include "protocols/sasl/mechanisms.h"
+#include "protocols/sasl_login.h"
 #include "protocols/smtp/command.h"
 
 namespace gatepost::smtp {
@@ -57,7 +57,7 @@ class ServerEngine final : public protocols::ServerEngine {
   Outcome OnHello(Verb verb, std::string_view argument, protocols::Buffer& output);
   Outcome OnStartTls(std::string_view argument, bool more_input, protocols::Buffer& output);
   Outcome OnAuth(std::string_view argument, protocols::Buffer& output);
-  Outcome OnExchange(sasl::ServerExchange::Status status, protocols::Buffer& output);
+  Outcome OnExchange(protocols::SaslLogin::Status status, protocols::Buffer& output);
   Outcome OnBdat(std::string_view argument, protocols::Buffer& output);
   Outcome RequireLogin(protocols::Buffer& output);
   Outcome LineTooLong(protocols::Buffer& output);
@@ -72,10 +72,10 @@ class ServerEngine final : public protocols::ServerEngine {
 
   protocols::ServerFacts facts_;
   State state_ = State::kFirstBytes;
-  bool extended_ = false;      // EHLO was seen
-  bool auth_line_ = false;     // kSkipLine: the line was an AUTH response
-  uint64_t payload_left_ = 0;  // kSkipPayload
-  std::optional<sasl::ServerExchange> exchange_;
+  bool extended_ = false;                       // EHLO was seen
+  bool auth_line_ = false;                      // kSkipLine: the line was an AUTH response
+  uint64_t payload_left_ = 0;                   // kSkipPayload
+  protocols::SaslLogin sasl_{"334 ", counts_};  // of AUTH
   std::string client_name_;
 };
 
