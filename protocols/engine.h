@@ -51,6 +51,8 @@ struct ServerFacts {
   bool tls_active = false;               // implicit TLS, or after STARTTLS
   bool starttls_offered = false;         // the listener can do STARTTLS
   bool cleartext_login_allowed = false;  // credentials are accepted without TLS
+  // Whom TLS proved the client to be, one line of text; empty: nobody. With it goes SASL EXTERNAL.
+  std::string external_identity;
   std::shared_ptr<const Capabilities> backend_capabilities;  // of the pool; may be null
   BareNewline bare_newline = BareNewline::kReject;           // SMTP: null op elsewhere
   DialogueLimits limits;
@@ -141,8 +143,8 @@ class ServerEngine {
   virtual ServerAction Next(Buffer& input, Buffer& output) = 0;
 
   // TlsStarted tells that the handshake after StartTls succeeded; all state is forgotten (RFC 3207
-  // §4.2, RFC 9051 §6.2.1, RFC 2595 §4).
-  virtual void TlsStarted() = 0;
+  // §4.2, RFC 9051 §6.2.1, RFC 2595 §4). `external_identity` as in ServerFacts.
+  virtual void TlsStarted(std::string external_identity) = 0;
 
   // LoginSucceeded appends the final reply of the login command.
   virtual void LoginSucceeded(const LoginReply& reply, Buffer& output) = 0;

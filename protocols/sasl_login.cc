@@ -6,19 +6,25 @@
 namespace gatepost::protocols {
 
 std::vector<std::string_view> SaslLogin::Mechanisms() const {
-  return {sasl::Name(sasl::Mechanism::kPlain), sasl::Name(sasl::Mechanism::kLogin)};
+  using sasl::Mechanism;
+  std::vector names = {sasl::Name(Mechanism::kPlain), sasl::Name(Mechanism::kLogin)};
+  if (!external_identity_.empty()) names.push_back(sasl::Name(Mechanism::kExternal));
+  return names;
 }
 
 std::optional<sasl::Mechanism> SaslLogin::Find(std::string_view name) {
   const std::optional<sasl::Mechanism> mechanism = sasl::FindMechanism(name);
-  if (!mechanism) ++counts_.unknown_mechanisms;
-  return mechanism;
+  if (mechanism && (mechanism != sasl::Mechanism::kExternal || !external_identity_.empty())) {
+    return mechanism;
+  }
+  ++counts_.unknown_mechanisms;
+  return std::nullopt;
 }
 
 SaslLogin::Status SaslLogin::Begin(sasl::Mechanism mechanism,
                                    std::optional<std::string_view> initial_response,
                                    Buffer& output) {
-  exchange_.emplace(mechanism);
+  exchange_.emplace(mechanism, external_identity_);
   return Took(exchange_->Begin(initial_response), false, output);
 }
 

@@ -6,7 +6,9 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "protocols/buffer.h"
@@ -23,6 +25,9 @@ class SaslLogin {
   // what goes wrong is added to them.
   SaslLogin(std::string_view continuation, ServerCounts& counts)
       : continuation_(continuation), counts_(counts) {}
+
+  // SetExternalIdentity says whom TLS proved the client to be; empty: nobody, and no EXTERNAL.
+  void SetExternalIdentity(std::string identity) { external_identity_ = std::move(identity); }
 
   // Mechanisms returns the names of those that are offered.
   [[nodiscard]] std::vector<std::string_view> Mechanisms() const;
@@ -49,6 +54,7 @@ class SaslLogin {
 
   std::string_view continuation_;
   ServerCounts& counts_;
+  std::string external_identity_;
   std::optional<sasl::ServerExchange> exchange_;
   bool under_way_ = false;
 };

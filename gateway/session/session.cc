@@ -264,7 +264,7 @@ Session::Wait Session::DoClientTls() {
     StartServerEngine();
   } else {
     worker_.shard().Add(listener_.series->starttls_ok);
-    login_->server->TlsStarted();
+    login_->server->TlsStarted({});
   }
   OpenEarly();
   return Enter(Phase::kDialogue);

@@ -121,7 +121,9 @@ struct ServerEngine::Request {
 
 ServerEngine::ServerEngine(protocols::ServerFacts facts)
     : facts_(std::move(facts)),
-      framer_(facts_.limits.max_line_bytes, facts_.limits.max_literal_bytes) {}
+      framer_(facts_.limits.max_line_bytes, facts_.limits.max_literal_bytes) {
+  sasl_.SetExternalIdentity(std::move(facts_.external_identity));
+}
 
 void ServerEngine::Greet(Buffer& output) {
   output << "* OK [CAPABILITY " << CapabilityList() << "] " << facts_.hostname << " ready\r\n";
@@ -314,12 +316,13 @@ ServerEngine::Outcome ServerEngine::Continue(protocols::SaslLogin::Status status
   return std::nullopt;
 }
 
-void ServerEngine::TlsStarted() {
+void ServerEngine::TlsStarted(std::string external_identity) {
   // What was learnt in cleartext is worth nothing now; bad commands still count.
   facts_.tls_active = true;
   first_bytes_ = true;
   tag_.clear();
   sasl_.Forget();
+  sasl_.SetExternalIdentity(std::move(external_identity));
   framer_.Reset();
 }
 

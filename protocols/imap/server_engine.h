@@ -23,7 +23,7 @@ class ServerEngine final : public protocols::ServerEngine {
 
   void Greet(protocols::Buffer& output) override;
   protocols::ServerAction Next(protocols::Buffer& input, protocols::Buffer& output) override;
-  void TlsStarted() override;
+  void TlsStarted(std::string external_identity) override;
   void LoginSucceeded(const protocols::LoginReply& reply, protocols::Buffer& output) override;
   void LoginFailed(protocols::LoginFailure reason, std::string_view text,
                    protocols::Buffer& output) override;

@@ -88,7 +88,9 @@ struct ServerEngine::Request {
   Buffer& output;
 };
 
-ServerEngine::ServerEngine(protocols::ServerFacts facts) : facts_(std::move(facts)) {}
+ServerEngine::ServerEngine(protocols::ServerFacts facts) : facts_(std::move(facts)) {
+  sasl_.SetExternalIdentity(std::move(facts_.external_identity));
+}
 
 void ServerEngine::Greet(Buffer& output) {
   output << "+OK " << facts_.hostname << " ready\r\n";
@@ -254,12 +256,13 @@ ServerEngine::Outcome ServerEngine::Continue(protocols::SaslLogin::Status status
   return std::nullopt;
 }
 
-void ServerEngine::TlsStarted() {
+void ServerEngine::TlsStarted(std::string external_identity) {
   // RFC 2595 §4: what was learnt in cleartext is forgotten; bad commands still count.
   facts_.tls_active = true;
   first_bytes_ = true;
   user_.clear();
   sasl_.Forget();
+  sasl_.SetExternalIdentity(std::move(external_identity));
 }
 
 void ServerEngine::LoginSucceeded(const protocols::LoginReply& reply, Buffer& output) {

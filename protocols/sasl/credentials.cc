@@ -32,7 +32,7 @@ Secret& Secret::operator=(Secret&& other) noexcept {
 
 std::string_view Name(Mechanism mechanism) {
   static constexpr std::array<std::string_view, static_cast<size_t>(Mechanism::kCount)> kNames = {
-      "PLAIN", "LOGIN", "cleartext"};
+      "PLAIN", "LOGIN", "EXTERNAL", "cleartext"};
   return kNames[static_cast<size_t>(mechanism)];
 }
 

@@ -1,6 +1,6 @@
 // What a client proved or claims about itself, and the one type that holds a secret.
 //
-// RFC 4422 (SASL), RFC 4616 (PLAIN).
+// RFC 4422 (SASL and, in its appendix A, EXTERNAL), RFC 4616 (PLAIN).
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -40,15 +40,17 @@ std::ostream& operator<<(std::ostream&, const Secret&) = delete;
 enum class Mechanism : uint8_t {
   kPlain,     // SASL PLAIN, RFC 4616
   kLogin,     // SASL LOGIN, draft-murchison-sasl-login
+  kExternal,  // SASL EXTERNAL, RFC 4422 appendix A: by the certificate of the TLS connection
   kProtocol,  // the protocol's own command: IMAP LOGIN, POP3 USER/PASS
   kCount
 };
-// Name returns the mechanism's name for logs and metric labels: "PLAIN", "LOGIN", "cleartext".
+// Name returns the mechanism's name for logs and metric labels: that of SASL, or "cleartext".
 std::string_view Name(Mechanism mechanism);
 
 // Credentials as the client gave them. Neither identity nor the password contains NUL, CR or LF:
 // the server engines refuse such input. The authorization identity is empty unless the client asked
-// to act as somebody else (RFC 4422 §3.4.1).
+// to act as somebody else (RFC 4422 §3.4.1). With kExternal the authentication identity is the user
+// for whom the certificate stands, and there is no password.
 struct Credentials {
   Mechanism mechanism = Mechanism::kPlain;
   std::string authorization_identity;

@@ -21,11 +21,13 @@ bool Presentable(std::string_view part) {
 std::optional<Mechanism> FindMechanism(std::string_view name) {
   if (protocols::EqualsIgnoreCase(name, "PLAIN")) return Mechanism::kPlain;
   if (protocols::EqualsIgnoreCase(name, "LOGIN")) return Mechanism::kLogin;
+  if (protocols::EqualsIgnoreCase(name, "EXTERNAL")) return Mechanism::kExternal;
   return std::nullopt;
 }
 
-ServerExchange::ServerExchange(Mechanism mechanism) {
+ServerExchange::ServerExchange(Mechanism mechanism, std::string_view external_identity) {
   credentials_.mechanism = mechanism;
+  if (mechanism == Mechanism::kExternal) credentials_.authentication_identity = external_identity;
 }
 
 ServerExchange::Status ServerExchange::Begin(std::optional<std::string_view> initial_response) {
@@ -52,6 +54,14 @@ ServerExchange::Status ServerExchange::Accept(std::string_view message) {
       return Status::kChallenge;
     }
     credentials_.password = Secret(message);
+    return Status::kDone;
+  }
+  if (credentials_.mechanism == Mechanism::kExternal) {
+    // RFC 4422 §A.2: message = [authzid]
+    if (!Presentable(message) || credentials_.authentication_identity.empty()) {
+      return Status::kMalformed;
+    }
+    credentials_.authorization_identity = message;
     return Status::kDone;
   }
   // RFC 4616 §2: message = [authzid] NUL authcid NUL passwd

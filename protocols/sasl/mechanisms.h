@@ -1,7 +1,7 @@
 // SASL mechanisms, both sides, as exchanges of base64 lines; the framing is the protocols'.
 //
-// RFC 4422, RFC 4616 (PLAIN), draft-murchison-sasl-login (LOGIN). One thread.
-// SPDX-License-Identifier: Apache-2.0
+// RFC 4422, its appendix A (EXTERNAL), RFC 4616 (PLAIN), draft-murchison-sasl-login (LOGIN). One
+// thread. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <optional>
@@ -12,7 +12,7 @@
 
 namespace gatepost::sasl {
 
-// FindMechanism returns the mechanism of a SASL name (any case), or nothing when it isn't offered.
+// FindMechanism returns the mechanism of a SASL name (any case), or nothing when it isn't known.
 [[nodiscard]] std::optional<Mechanism> FindMechanism(std::string_view name);
 
 // ServerExchange is one authentication exchange with the client.
@@ -27,7 +27,8 @@ class ServerExchange {
     kAborted     // the client sent "*"
   };
 
-  explicit ServerExchange(Mechanism mechanism);
+  // `external_identity` is whom the TLS connection proved the client to be; for EXTERNAL only.
+  explicit ServerExchange(Mechanism mechanism, std::string_view external_identity = {});
 
   // Begin starts the exchange. `initial_response` is the base64 text from the command; "=" means an
   // empty initial response (RFC 4954 §4), nothing means none was sent.

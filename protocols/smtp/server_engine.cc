@@ -27,6 +27,10 @@ constexpr size_t kMaxFailureTextBytes = 400;
 
 }  // namespace
 
+ServerEngine::ServerEngine(protocols::ServerFacts facts) : facts_(std::move(facts)) {
+  sasl_.SetExternalIdentity(std::move(facts_.external_identity));
+}
+
 void ServerEngine::Greet(Buffer& output) {
   output << "220 " << facts_.hostname << " ESMTP\r\n";
 }
@@ -280,11 +284,12 @@ ServerEngine::Outcome ServerEngine::Bad(std::string_view reply, Buffer& output) 
   return Quit{QuitReason::kTooManyErrors};
 }
 
-void ServerEngine::TlsStarted() {
+void ServerEngine::TlsStarted(std::string external_identity) {
   facts_.tls_active = true;
   state_ = State::kFirstBytes;  // HTTP inside TLS is as foreign
   extended_ = false;
   sasl_.Forget();
+  sasl_.SetExternalIdentity(std::move(external_identity));
   client_name_.clear();
 }
 

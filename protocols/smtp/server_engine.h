@@ -24,11 +24,11 @@ class ServerEngine final : public protocols::ServerEngine {
   // The EHLO reply offers what `facts.backend_capabilities` holds, less what MayOffer() forbids,
   // and STARTTLS and AUTH as they are possible now. Without backend capabilities no extension but
   // those two is offered: which others are safe depends on a backend that nobody has seen yet.
-  explicit ServerEngine(protocols::ServerFacts facts) : facts_(std::move(facts)) {}
+  explicit ServerEngine(protocols::ServerFacts facts);
 
   void Greet(protocols::Buffer& output) override;
   protocols::ServerAction Next(protocols::Buffer& input, protocols::Buffer& output) override;
-  void TlsStarted() override;
+  void TlsStarted(std::string external_identity) override;
   void LoginSucceeded(const protocols::LoginReply& reply, protocols::Buffer& output) override;
   void LoginFailed(protocols::LoginFailure reason, std::string_view text,
                    protocols::Buffer& output) override;

@@ -93,7 +93,7 @@ inline Transcript RunServer(protocols::ServerEngine& engine,
         } else if (std::holds_alternative<protocols::StartTls>(action)) {
           Require(input.empty(), "nothing stands behind STARTTLS");
           result.sent += "<starttls>";
-          engine.TlsStarted();
+          engine.TlsStarted("alice");
         } else if (const auto* quit = std::get_if<protocols::Quit>(&action)) {
           result.quit = true;
           result.injection = quit->reason == protocols::QuitReason::kCommandInjection;
@@ -163,6 +163,7 @@ inline protocols::ServerFacts ServerFactsOf(uint8_t choice) {
   facts.tls_active = (choice & 1) != 0;
   facts.starttls_offered = (choice & 2) != 0;
   facts.cleartext_login_allowed = (choice & 4) != 0;
+  if ((choice & 8) != 0) facts.external_identity = "alice";
   facts.limits.max_line_bytes = 256;
   facts.limits.max_literal_bytes = 512;
   return facts;

@@ -21,8 +21,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (encoded.view() != bytes) std::abort();
   }
 
-  const bool plain = (data[0] & 1) != 0;
-  sasl::ServerExchange exchange(plain ? sasl::Mechanism::kPlain : sasl::Mechanism::kLogin);
+  const auto mechanism = (data[0] & 4) != 0   ? sasl::Mechanism::kExternal
+                         : (data[0] & 1) != 0 ? sasl::Mechanism::kPlain
+                                              : sasl::Mechanism::kLogin;
+  sasl::ServerExchange exchange(mechanism, "alice");
   auto status = exchange.Begin({});
   while (status == sasl::ServerExchange::Status::kChallenge && !bytes.empty()) {
     const size_t end = std::min(bytes.find('\n'), bytes.size());
@@ -38,6 +40,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   if (status != sasl::ServerExchange::Status::kDone) return 0;
   const sasl::Credentials credentials = exchange.TakeCredentials();
+  if (mechanism == sasl::Mechanism::kExternal &&
+      (credentials.authentication_identity != "alice" || !credentials.password.empty())) {
+    std::abort();
+  }
   protocols::Buffer message;
   sasl::AppendPlain(credentials, message);
   sasl::ServerExchange again(sasl::Mechanism::kPlain);

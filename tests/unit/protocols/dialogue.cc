@@ -111,6 +111,8 @@ bool ReadFacts(std::string_view text, protocols::ServerFacts& facts) {
     const std::string_view fact = TakeWord(text);
     if (fact == "tls=active") {
       facts.tls_active = true;
+    } else if (fact.starts_with("external=")) {
+      facts.external_identity = fact.substr(9);
     } else if (fact == "tls=offered") {
       facts.starttls_offered = true;
     } else if (fact == "cleartext=allow") {
@@ -241,7 +243,7 @@ class Run {
     if (!output_.empty()) return Unexpected();
     if (!input_.empty()) return "bytes are left behind STARTTLS";
     action_ = protocols::NeedInput{};
-    engine_->TlsStarted();
+    engine_->TlsStarted(dialogue_.external_identity);
     return {};
   }
 
@@ -331,6 +333,8 @@ Dialogue ReadDialogue(const std::filesystem::path& file, std::string& error) {
     if (Take(rest, "facts:")) {
       has_facts = true;
       valid = ReadFacts(rest, dialogue.facts);
+      dialogue.external_identity = dialogue.facts.external_identity;
+      if (!dialogue.facts.tls_active) dialogue.facts.external_identity.clear();
     } else {
       bool joined = false;
       std::optional<Step> step = ReadStep(rest, dialogue.steps, joined);

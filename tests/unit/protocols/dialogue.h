@@ -3,13 +3,14 @@
 // A dialogue is text, one step a line:
 //   # comment                       "# no-split" alone on a line: run it unsplit only
 //   facts: tls=active|offered|none cleartext=allow|deny [bare_newline=reject|normalize]
-//          [capabilities=A,B C,D]   one line; capabilities go to its end
+//          [external=USER] [capabilities=A,B C,D]   one line; capabilities go to its end;
+//          USER is for whom the client's certificate stands, once TLS is active
 //   c -> TEXT                       the client sends TEXT and CRLF
 //   c raw> TEXT                     the client sends these bytes: \r \n \0 \t \\ \xNN
 //   c <- TEXT                       the server sends exactly this line
 //   c <~ REGEX                      the server sends a line that matches (ECMAScript)
 //   -> starttls                     the engine asks for the handshake, which succeeds
-//   -> authenticate PLAIN|LOGIN|cleartext authzid="" user="u" password="p"
+//   -> authenticate PLAIN|LOGIN|EXTERNAL|cleartext authzid="" user="u" password="p"
 //   then ok [STATUS LINE]           … and the login succeeds with this reply of the backend
 //   then failed kBadCredentials [text]
 //   -> quit kLoggedOut              the engine closes; any QuitReason
@@ -62,6 +63,7 @@ struct Dialogue {
   std::filesystem::path file;
   protocols::Protocol protocol = protocols::Protocol::kImap;
   protocols::ServerFacts facts;
+  std::string external_identity;  // after STARTTLS
   bool may_split = true;
   std::vector<Step> steps;
 };

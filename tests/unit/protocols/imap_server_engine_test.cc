@@ -92,7 +92,7 @@ TEST(ImapServerEngine, CountsWhatHappened) {
   EXPECT_EQ(engine.counts().starttls_refused, 1U);
   input << "e STARTTLS\r\n";
   EXPECT_TRUE(std::holds_alternative<protocols::StartTls>(engine.Next(input, output)));
-  engine.TlsStarted();
+  engine.TlsStarted({});
   input << "f AUTHENTICATE X\r\ng AUTHENTICATE PLAIN\r\n*\r\nh AUTHENTICATE PLAIN !\r\n";
   EXPECT_TRUE(std::holds_alternative<NeedInput>(engine.Next(input, output)));
   EXPECT_EQ(engine.counts().unknown_mechanisms, 1U);
@@ -110,7 +110,7 @@ TEST(ImapServerEngine, ForgetsBadCommandsNeverNotEvenThroughStartTls) {
   Buffer output;
   input << "a XYZZY\r\nb STARTTLS\r\n";
   EXPECT_TRUE(std::holds_alternative<protocols::StartTls>(engine.Next(input, output)));
-  engine.TlsStarted();
+  engine.TlsStarted({});
   input << "c XYZZY\r\nd NOOP\r\n";
   const auto action = engine.Next(input, output);
   ASSERT_TRUE(std::holds_alternative<Quit>(action));

@@ -84,7 +84,7 @@ TEST(Pop3ServerEngine, CountsWhatHappened) {
   EXPECT_EQ(engine.counts().tls_required, 2U);
   EXPECT_EQ(engine.counts().bad_commands, 2U);
   EXPECT_EQ(engine.counts().starttls_refused, 1U);
-  engine.TlsStarted();
+  engine.TlsStarted({});
   input << "AUTH X\r\nAUTH PLAIN\r\n*\r\nAUTH PLAIN !\r\n";
   EXPECT_TRUE(std::holds_alternative<NeedInput>(engine.Next(input, output)));
   EXPECT_EQ(engine.counts().unknown_mechanisms, 1U);

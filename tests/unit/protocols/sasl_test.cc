@@ -1,4 +1,4 @@
-// Base64, the wiped secret, and the PLAIN and LOGIN exchanges.
+// Base64, the wiped secret, and the PLAIN, LOGIN and EXTERNAL exchanges.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
@@ -141,6 +141,40 @@ TEST(SaslPlain, IsReadAsItIsWritten) {
   EXPECT_EQ(read.authorization_identity, written.authorization_identity);
   EXPECT_EQ(read.authentication_identity, written.authentication_identity);
   EXPECT_EQ(read.password.Reveal(), written.password.Reveal());
+}
+
+// RFC 4422 appendix A
+TEST(External, TakesTheIdentityFromTlsAndTheWishFromTheClient) {
+  ServerExchange exchange(Mechanism::kExternal, "alice");
+  ASSERT_EQ(exchange.Begin({}), Status::kChallenge);
+  EXPECT_EQ(exchange.challenge(), "");
+  ASSERT_EQ(exchange.Step(""), Status::kDone);
+  Credentials credentials = exchange.TakeCredentials();
+  EXPECT_EQ(credentials.mechanism, Mechanism::kExternal);
+  EXPECT_EQ(credentials.authentication_identity, "alice");
+  EXPECT_EQ(credentials.authorization_identity, "");
+  EXPECT_TRUE(credentials.password.empty());
+
+  ServerExchange initial(Mechanism::kExternal, "alice");
+  ASSERT_EQ(initial.Begin("="), Status::kDone);
+  EXPECT_EQ(initial.TakeCredentials().authorization_identity, "");
+  ServerExchange other(Mechanism::kExternal, "alice");
+  ASSERT_EQ(other.Begin(Encode("bob")), Status::kDone);
+  credentials = other.TakeCredentials();
+  EXPECT_EQ(credentials.authentication_identity, "alice");
+  EXPECT_EQ(credentials.authorization_identity, "bob");
+}
+
+TEST(External, RefusesLineEndsAndNobody) {
+  for (const std::string_view wish : {"a\0b"sv, "a\rb"sv, "a\nb"sv, "\0"sv}) {
+    ServerExchange exchange(Mechanism::kExternal, "alice");
+    EXPECT_EQ(exchange.Begin(Encode(wish)), Status::kMalformed);
+  }
+  ServerExchange nobody(Mechanism::kExternal);
+  EXPECT_EQ(nobody.Begin("="), Status::kMalformed);
+  // An identity of TLS is nothing to the other mechanisms.
+  ServerExchange plain(Mechanism::kPlain, "alice");
+  EXPECT_EQ(plain.Begin(Encode("\0\0password"sv)), Status::kMalformed);
 }
 
 }  // namespace

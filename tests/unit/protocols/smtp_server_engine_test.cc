@@ -68,7 +68,7 @@ TEST(SmtpServerEngine, ForgetsTheDialogueBeforeTls) {
   ServerEngine engine(Facts());
   EXPECT_TRUE(std::holds_alternative<StartTls>(Say(engine, "EHLO me\r\nSTARTTLS\r\n").action));
   EXPECT_EQ(engine.client_name(), "me");
-  engine.TlsStarted();
+  engine.TlsStarted({});
   EXPECT_EQ(engine.client_name(), "");
   EXPECT_EQ(Say(engine, "AUTH LOGIN\r\n").output, "503 5.5.1 Send EHLO first\r\n");
 }
@@ -87,7 +87,7 @@ TEST(SmtpServerEngine, RecognisesForeignProtocolsInCleartextAndInsideTls) {
         ServerEngine engine(Facts());
         if (inside_tls) {
           Say(engine, "STARTTLS\r\n");
-          engine.TlsStarted();
+          engine.TlsStarted({});
         }
         const Heard heard = Say(engine, c.bytes, piece);
         EXPECT_EQ(QuitOf(heard.action), c.reason) << c.bytes;
