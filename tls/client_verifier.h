@@ -27,7 +27,8 @@ struct ClientCertificate {
   std::string subject;  // RFC 4514, in printable ASCII, complete
   // The subject's common name; empty where there is none, several, or one that is no line of text.
   std::string common_name;
-  std::vector<std::string> emails;  // rfc822Name of the SAN, those that are a line of ASCII
+  // All of the rfc822Name of the SAN; none where one of them is not a line of ASCII.
+  std::vector<std::string> emails;
   std::string spki_sha256;          // of the SubjectPublicKeyInfo, lower-case hexadecimal
 };
 

@@ -112,6 +112,7 @@ std::string CommonName(const X509_NAME* subject) {
   return IsLineOfText(text) ? text : std::string();
 }
 
+// With one among them that is no line of ASCII, nobody can say which one is meant.
 std::vector<std::string> Emails(const X509& certificate) {
   bssl::UniquePtr<GENERAL_NAMES> names(static_cast<GENERAL_NAMES*>(
       X509_get_ext_d2i(&certificate, NID_subject_alt_name, nullptr, nullptr)));
@@ -124,7 +125,8 @@ std::vector<std::string> Emails(const X509& certificate) {
     const std::string_view text(data, static_cast<size_t>(ASN1_STRING_length(name->d.rfc822Name)));
     const bool ascii = std::all_of(text.begin(), text.end(),
                                    [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-    if (ascii && IsLineOfText(text)) emails.emplace_back(text);
+    if (!ascii || !IsLineOfText(text)) return {};
+    emails.emplace_back(text);
   }
   return emails;
 }

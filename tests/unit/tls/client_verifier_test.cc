@@ -354,8 +354,8 @@ TEST(ClientCertificateNames, AreTakenOnlyWhereTheyAreUnambiguous) {
     Request request;
     request.common_name = std::move(name);
     request.more_names = std::move(more);
-    request.names = {std::string("email:a\0b@example.org", 21), "email:a\nb@example.org",
-                     "email:gr\xc3\xbc@example.org", "email:"};
+    request.names = {"email:alice@example.org", std::string("email:a\0b@example.org", 21),
+                     "email:a\nb@example.org", "email:gr\xc3\xbc@example.org", "email:"};
     const Identity identity = Issue(request);
     uint8_t* der = nullptr;
     const int size = i2d_X509(identity.certificate.get(), &der);
