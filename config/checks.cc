@@ -85,8 +85,11 @@ void CheckListener(const Listener& listener, const std::string& path, Findings& 
   }
   if (findings.Sound(path + ".client_certificates")) {
     if (listener.client_certificates == ClientCertificates::kOff) {
-      for (const char* key : {".client_ca_file", ".client_crl_file"}) {
-        if (!has(key)) continue;
+      for (const std::string key : {".client_ca_file", ".client_crl_file",
+                                    ".client_certificate_user", ".client_certificate_map"}) {
+        const bool says_nothing = key == ".client_certificate_user" &&
+                                  listener.client_certificate_user == CertificateUser::kNone;
+        if (!has(key) || says_nothing) continue;
         add(key,
             "has no effect with client_certificates = \"off\"; remove it, or use "
             "client_certificates = \"request\" or \"require\"");
@@ -105,10 +108,49 @@ void CheckListener(const Listener& listener, const std::string& path, Findings& 
           "just leaves TLS off; remove cleartext_login, or use client_certificates = \"request\"");
     }
   }
+  if (findings.Sound(path + ".client_certificate_user") &&
+      listener.client_certificates != ClientCertificates::kOff) {
+    const bool by_map = listener.client_certificate_user == CertificateUser::kMap;
+    if (by_map && !findings.Has(path + ".client_certificate_map")) {
+      add(".client_certificate_user",
+          "\"map\" needs the file that says whose a certificate is, for example: "
+          "client_certificate_map = \"/etc/gatepost/certificate-users\"");
+    }
+    if (!by_map && has(".client_certificate_map")) {
+      add(".client_certificate_map", "has no effect with client_certificate_user = " +
+                                         Quote(Name(listener.client_certificate_user)) +
+                                         "; remove it, or use client_certificate_user = \"map\"");
+    }
+  }
   if (has(".bare_newline") && findings.Sound(path + ".protocol") &&
       listener.protocol != Protocol::kSmtp) {
     add(".bare_newline", "has no effect on " + std::string(Name(listener.protocol)) +
                              "; remove it, or use protocol = \"smtp\"");
+  }
+}
+
+// A client that logs in with a certificate has no password that the backend would take.
+void CheckCertificateLogins(const Config& config, Findings& findings) {
+  if (!findings.Sound("authority.kind") || config.authority.kind != AuthorityKind::kBackend) return;
+  for (size_t i = 0; i < config.listeners.size(); ++i) {
+    const Listener& listener = config.listeners[i];
+    const std::string key = Indexed("listener", i) + ".client_certificate_user";
+    if (listener.client_certificate_user == CertificateUser::kNone ||
+        listener.client_certificates == ClientCertificates::kOff || !findings.Sound(key)) {
+      continue;
+    }
+    for (const Pool& pool : config.pools) {
+      if (pool.name != listener.pool || findings.Has("pool." + pool.name + ".master_user"))
+        continue;
+      findings.Add(
+          findings.PlaceOf(key), key,
+          "a client that logs in with its certificate has no password for the backend; "
+          "let a master user speak for it, for example: [pool." +
+              pool.name +
+              "] with master_user = \"gatepost\" and master_password_file = "
+              "\"/etc/gatepost/master-password\", or use a password file: [authority] with "
+              "kind = \"passwords\"");
+    }
   }
 }
 
@@ -152,6 +194,45 @@ void CheckListenerPools(const Config& config, Findings& findings) {
   }
 }
 
+// Where a master user speaks for clients, somebody else must have found out who they are: the
+// backend will take the master's word for anybody.
+void CheckMaster(const Pool& pool, const Config& config, const std::string& path,
+                 Findings& findings) {
+  const auto add = [&](const std::string& key, const std::string& message) {
+    findings.Add(findings.PlaceOf(path + key), path + key, message);
+  };
+  const bool user = findings.Has(path + ".master_user");
+  const bool file = findings.Has(path + ".master_password_file");
+  if (user && !file) {
+    add(".master_user",
+        "needs a password, for example: master_password_file = "
+        "\"/etc/gatepost/master-password\"");
+  }
+  if (file && !user) {
+    add(".master_password_file",
+        "has no effect without master_user; remove it, or add, for example: master_user = "
+        "\"gatepost\"");
+  }
+  if (!findings.Sound(path + ".login")) return;
+  if (pool.login == BackendLogin::kNone && user) {
+    add(".master_user",
+        "has no effect with login = \"none\"; remove it, or use login = \"master\"");
+  }
+  if (pool.login != BackendLogin::kMaster) return;
+  if (!user) {
+    add(".login",
+        "\"master\" needs the account, for example: master_user = \"gatepost\" and "
+        "master_password_file = \"/etc/gatepost/master-password\"");
+  }
+  if (findings.Sound("authority.kind") && config.authority.kind == AuthorityKind::kBackend) {
+    add(".login",
+        "\"master\" with authority.kind = \"backend\" means that nobody checks a password and "
+        "anybody may be everybody; use a password file, for example: [authority] with kind = "
+        "\"passwords\", or login = \"same\", with which master_user speaks for clients that log in "
+        "with a certificate alone");
+  }
+}
+
 void CheckPool(const Pool& pool, const Config& config, Findings& findings) {
   const std::string path = "pool." + pool.name;
   if (findings.Sound(path + ".tls") && pool.tls == BackendTls::kNone) {
@@ -162,6 +243,7 @@ void CheckPool(const Pool& pool, const Config& config, Findings& findings) {
                    "\"implicit\"");
     }
   }
+  CheckMaster(pool, config, path, findings);
   const std::string login = path + ".login";
   if (!findings.Sound(login) || pool.login != BackendLogin::kNone) return;
   for (size_t i = 0; i < config.listeners.size(); ++i) {
@@ -229,6 +311,7 @@ void CheckKeys(const Config& config, Findings& findings) {
     CheckListener(config.listeners[i], Indexed("listener", i), findings);
   }
   CheckListenerPools(config, findings);
+  CheckCertificateLogins(config, findings);
   for (const Pool& pool : config.pools) {
     if (IsLabel(pool.name)) CheckPool(pool, config, findings);
   }
@@ -252,9 +335,15 @@ void CheckMachine(const Config& config, Findings& findings) {
     const std::string path = Indexed("listener", i);
     if (listener.client_ca_file) check_file(*listener.client_ca_file, path + ".client_ca_file");
     if (listener.client_crl_file) check_file(*listener.client_crl_file, path + ".client_crl_file");
+    if (listener.client_certificate_map) {
+      check_file(*listener.client_certificate_map, path + ".client_certificate_map");
+    }
   }
   for (const Pool& pool : config.pools) {
     if (pool.ca_file) check_file(*pool.ca_file, "pool." + pool.name + ".ca_file");
+    if (pool.master_password_file) {
+      check_file(*pool.master_password_file, "pool." + pool.name + ".master_password_file");
+    }
   }
   check_file(config.authority.file, "authority.file");
   if (config.log.file) {

@@ -31,12 +31,13 @@ enum class CleartextLogin : uint8_t { kDeny, kAllow };
 enum class TlsProfile : uint8_t { kModern, kIntermediate, kLegacy };
 enum class TlsVersion : uint8_t { k10, k11, k12, k13 };
 enum class ClientCertificates : uint8_t { kOff, kRequest, kRequire };
+// Which name of a client's certificate is the user: none | rfc822Name | commonName | as a file
+// says.
+enum class CertificateUser : uint8_t { kNone, kEmail, kCommonName, kMap };
 enum class BareNewline : uint8_t { kReject, kNormalize };
 enum class BackendTls : uint8_t { kNone, kStartTls, kImplicit };
-enum class BackendLogin : uint8_t {
-  kSame,
-  kNone
-};  // the client's own credentials | no AUTH (SMTP)
+// The client's own credentials | a master user's, on behalf of the client | no AUTH (SMTP).
+enum class BackendLogin : uint8_t { kSame, kMaster, kNone };
 enum class AuthorityKind : uint8_t { kBackend, kPasswords };
 enum class LogFormat : uint8_t { kLogfmt, kJson };
 enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
@@ -75,7 +76,9 @@ struct Listener {
   ClientCertificates client_certificates = ClientCertificates::kOff;
   std::optional<std::filesystem::path> client_ca_file;   // where they are not off
   std::optional<std::filesystem::path> client_crl_file;  // default: no revocation
-  BareNewline bare_newline = BareNewline::kReject;       // SMTP only
+  CertificateUser client_certificate_user = CertificateUser::kNone;
+  std::optional<std::filesystem::path> client_certificate_map;  // kMap
+  BareNewline bare_newline = BareNewline::kReject;              // SMTP only
   std::string pool;
   Place place;
 };
@@ -95,6 +98,9 @@ struct Pool {
   std::optional<std::filesystem::path> ca_file;  // default: the system's certificates
   std::optional<std::string> server_name;        // default: the member's host
   BackendLogin login = BackendLogin::kSame;
+  // Whose account speaks for users without a password of their own; both or neither.
+  std::optional<std::string> master_user;
+  std::optional<std::filesystem::path> master_password_file;
   bool connect_early = false;      // while the client authenticates; pools of one member only
   uint32_t ready_connections = 0;  // kept open, ready for a login; of each member and worker
   milliseconds connect_timeout{5'000};

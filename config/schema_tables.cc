@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/schema_tables.h"
 
+#include <algorithm>
+
 namespace gatepost::config {
 namespace {
 
@@ -15,6 +17,13 @@ constexpr std::string_view kHostName = "a host name";
 constexpr std::string_view kAddresses =
     "IP addresses with ports, IPv6 in brackets (port 0: any free one)";
 constexpr std::string_view kMembers = "host names or IP addresses with ports, IPv6 in brackets";
+
+// IsAccount: what every protocol can carry as a user's name.
+bool IsAccount(std::string_view text) {
+  return !text.empty() && text.size() <= 255 && std::none_of(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+  });
+}
 
 bool IsServerName(std::string_view text) {
   return IsHostName(text) || IsAddressLiteral(text);
@@ -87,6 +96,15 @@ Table<Listener> ListenerTable() {
                     "Revocation lists (PEM); one of a certificate's own issuer must be there and "
                     "current, else the certificate is refused.")
               .Default("none: nothing is revoked"),
+          ChoiceField("client_certificate_user", &Listener::client_certificate_user, "\"map\"",
+                      "Whom a client may log in as with its certificate alone (SASL EXTERNAL): "
+                      "nobody, its one e-mail address, its common name, or as "
+                      "client_certificate_map says."),
+          PathField("client_certificate_map", &Listener::client_certificate_map,
+                    "\"/etc/gatepost/certificate-users\"",
+                    "Lines of USER KIND:VALUE that say whose a certificate is; required with "
+                    "client_certificate_user = \"map\", and only then.")
+              .Default("none"),
           ChoiceField("bare_newline", &Listener::bare_newline, "\"reject\"",
                       "What happens to a bare CR or LF in mail data, with which messages are "
                       "smuggled; SMTP only."),
@@ -114,9 +132,19 @@ Table<Pool> PoolTable() {
           TextField("server_name", &Pool::server_name, IsServerName, "a host name or IP address",
                     "\"store.example.org\"", "Name that a backend's certificate must carry.")
               .Default("the member's host"),
-          ChoiceField("login", &Pool::login, "\"none\"",
-                      "Log in with the client's own credentials, or not at all (SMTP, when the "
-                      "authority has checked the password)."),
+          ChoiceField("login", &Pool::login, "\"master\"",
+                      "Log in with the client's own credentials, as master_user on the client's "
+                      "behalf, or not at all (SMTP); the last two when the authority has checked "
+                      "the password."),
+          TextField("master_user", &Pool::master_user, IsAccount,
+                    "1 to 255 characters, none of them a control character", "\"gatepost\"",
+                    "Account that may act for every user (SASL PLAIN's authorization identity); "
+                    "with login = \"same\" used for clients that log in with a certificate.")
+              .Default("none"),
+          PathField("master_password_file", &Pool::master_password_file,
+                    "\"/etc/gatepost/master-password\"",
+                    "Its first line is the password of master_user; required with it.")
+              .Default("none"),
           BooleanField("connect_early", &Pool::connect_early, "true",
                        "Connect to the backend while the client still authenticates; for a pool of "
                        "one member and authority \"backend\", at most 64 at a time a worker."),

@@ -36,6 +36,9 @@ constexpr auto Names(TlsVersion) {
 constexpr auto Names(ClientCertificates) {
   return std::to_array<std::string_view>({"off", "request", "require"});
 }
+constexpr auto Names(CertificateUser) {
+  return std::to_array<std::string_view>({"none", "email", "cn", "map"});
+}
 constexpr auto Names(BareNewline) {
   return std::to_array<std::string_view>({"reject", "normalize"});
 }
@@ -43,7 +46,7 @@ constexpr auto Names(BackendTls) {
   return std::to_array<std::string_view>({"none", "starttls", "implicit"});
 }
 constexpr auto Names(BackendLogin) {
-  return std::to_array<std::string_view>({"same", "none"});
+  return std::to_array<std::string_view>({"same", "master", "none"});
 }
 constexpr auto Names(AuthorityKind) {
   return std::to_array<std::string_view>({"backend", "passwords"});
@@ -74,9 +77,10 @@ static_assert(Name(TlsProfile::kLegacy) == "legacy" && Names(TlsProfile{}).size(
 static_assert(Name(TlsVersion::k13) == "1.3" && Names(TlsVersion{}).size() == 4);
 static_assert(Name(ClientCertificates::kRequire) == "require" &&
               Names(ClientCertificates{}).size() == 3);
+static_assert(Name(CertificateUser::kMap) == "map" && Names(CertificateUser{}).size() == 4);
 static_assert(Name(BareNewline::kNormalize) == "normalize" && Names(BareNewline{}).size() == 2);
 static_assert(Name(BackendTls::kImplicit) == "implicit" && Names(BackendTls{}).size() == 3);
-static_assert(Name(BackendLogin::kNone) == "none" && Names(BackendLogin{}).size() == 2);
+static_assert(Name(BackendLogin::kNone) == "none" && Names(BackendLogin{}).size() == 3);
 static_assert(Name(AuthorityKind::kPasswords) == "passwords" && Names(AuthorityKind{}).size() == 2);
 static_assert(Name(LogFormat::kJson) == "json" && Names(LogFormat{}).size() == 2);
 static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4);

@@ -156,6 +156,8 @@ class Backends:
     """Dovecot and Postfix with one set of users.
 
     users                 user name -> password; the mail address is <user>@example.test
+    master_user, master_password   an account that may act for every user (SASL PLAIN's authorization
+                          identity)
     imap_port, pop3_port  cleartext and STARTTLS/STLS; imaps_port, pop3s_port: implicit TLS
     smtp_port             cleartext and STARTTLS, relays for authenticated users only
     smtps_port            the same with implicit TLS
@@ -172,6 +174,7 @@ class Backends:
     def __init__(self, directory, users=None, authority=None):
         self.directory = Path(directory).resolve()
         self.users = dict(users or {name: secrets.token_urlsafe(12) for name in ("alice", "bob")})
+        self.master_user, self.master_password = "gate", secrets.token_urlsafe(12)
         self.authority = authority
         self.ca_file = None
         self.dovecot = self.postfix = None
@@ -244,16 +247,20 @@ class Backends:
         _run("doveadm", "-c", self._dovecot_config, "save", "-u", user, input=message)
 
     def _write_users(self):
-        # Dovecot's password file, user:password, for its auth process alone.
-        # Base64 lets a password have a colon.
-        lines = [f"{user}:{{PLAIN.b64}}{base64.b64encode(password.encode()).decode()}\n"
-                 for user, password in self.users.items()]
-        _write(self.directory / "users", "".join(lines), 0o640)
-        os.chown(self.directory / "users", 0, pwd.getpwnam("dovecot").pw_gid)
+        self._write_passwords("users", self.users)
+        self._write_passwords("masters", {self.master_user: self.master_password})
         mail = self.directory / "mail"
         mail.mkdir(exist_ok=True)
         owner = pwd.getpwnam(MAIL_USER)
         os.chown(mail, owner.pw_uid, owner.pw_gid)
+
+    def _write_passwords(self, name, users):
+        # A password file of Dovecot, user:password, for its auth process alone.
+        # Base64 lets a password have a colon.
+        lines = [f"{user}:{{PLAIN.b64}}{base64.b64encode(password.encode()).decode()}\n"
+                 for user, password in users.items()]
+        _write(self.directory / name, "".join(lines), 0o640)
+        os.chown(self.directory / name, 0, pwd.getpwnam("dovecot").pw_gid)
 
     def _choose_ports(self):
         (self.imap_port, self.imaps_port, self.pop3_port, self.pop3s_port, self.smtp_port,
@@ -418,6 +425,13 @@ first_valid_gid = {gid}
 mailbox_idle_check_interval = 1s
 pop3_uidl_format = %g
 
+# Whom the master acts for must be a user all the same.
+passdb {{
+  driver = passwd-file
+  args = {directory}/masters
+  master = yes
+  result_success = continue
+}}
 passdb {{
   driver = passwd-file
   args = {directory}/users

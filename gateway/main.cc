@@ -63,6 +63,20 @@ void PrintCrl(const tls::ClientVerifier::Crl& crl) {
              fmt::gmtime(Clock::to_time_t(crl.next_update)));
 }
 
+void PrintCertificateUsers(const config::Listener& settings, const auth::CertificateUsers& users) {
+  switch (settings.client_certificate_user) {
+    case config::CertificateUser::kNone:
+      return;
+    case config::CertificateUser::kEmail:
+      return fmt::print("      log in as their e-mail address (EXTERNAL)\n");
+    case config::CertificateUser::kCommonName:
+      return fmt::print("      log in as their common name (EXTERNAL)\n");
+    case config::CertificateUser::kMap:
+      return fmt::print("      log in (EXTERNAL) as {} lines in {} say\n", users.map()->size(),
+                        settings.client_certificate_map->string());
+  }
+}
+
 int Check(const std::string& file) {
   const auto prepared = Load(file);
   if (!prepared) {
@@ -96,6 +110,8 @@ int Check(const std::string& file) {
                                                                                       : "requested",
                  settings.client_ca_file->string());
       for (const tls::ClientVerifier::Crl& crl : verifier->crls()) PrintCrl(crl);
+      if (listener->certificate_users)
+        PrintCertificateUsers(settings, *listener->certificate_users);
     }
   }
   fmt::print("\nCertificates\n");
@@ -118,6 +134,14 @@ int Check(const std::string& file) {
                pool.tls == config::BackendTls::kNone ? " (cleartext)"
                : pool.verify                         ? " (TLS, verified)"
                                                      : " (TLS, NOT verified)");
+    if (pool.master_user) {
+      fmt::print(
+          "    {} log in as {} on their behalf{}\n",
+          pool.login == config::BackendLogin::kMaster ? "clients"
+                                                      : "clients with a certificate alone",
+          *pool.master_user,
+          MasterPasswordExposed(pool) ? "; EVERY USER OF THIS MACHINE CAN READ ITS PASSWORD" : "");
+    }
   }
   if (prepared->runtime->passwords) {
     fmt::print("\nAuthority: {} users in {}\n", prepared->runtime->passwords->size(),

@@ -90,6 +90,13 @@ LoadCertificates(const config::Config& config) {
 
 }  // namespace
 
+bool MasterPasswordExposed(const config::Pool& pool) {
+  std::error_code error;
+  return pool.master_password_file &&
+         (std::filesystem::status(*pool.master_password_file, error).permissions() &
+          std::filesystem::perms::others_read) != std::filesystem::perms::none;
+}
+
 // ---- preparing
 // -----------------------------------------------------------------------------------
 
@@ -141,6 +148,8 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
       errors.insert(errors.end(), made.error().begin(), made.error().end());
     }
   }
+  auto maps = auth::LoadCertificateMaps(settings);
+  if (!maps) errors.insert(errors.end(), maps.error().begin(), maps.error().end());
   if (!errors.empty()) return tl::unexpected(std::move(errors));
 
   const std::string_view authority = runtime.passwords ? "passwords" : "backend";
@@ -149,6 +158,10 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
     auto made =
         std::make_unique<ListenerRuntime>(listener, runtime.listeners.size(), runtime.metrics);
     made->pool = runtime.directory->Find(listener.pool, made->protocol);
+    if (listener.client_certificate_user != config::CertificateUser::kNone) {
+      made->certificate_users = std::make_unique<auth::CertificateUsers>(
+          listener.client_certificate_user, std::move((*maps)[made->index]));
+    }
     made->idle_timeout = IdleTimeout(settings.idle_timeouts, made->protocol);
     auto& series = runtime.protocol_series[static_cast<size_t>(made->protocol)];
     if (!series) {
@@ -383,6 +396,12 @@ int Server::Run() {
                         {"tls_library", tls::LibraryVersion()},
                         {"workers", WorkerCount()},
                         {"hostname", settings.hostname}});
+  for (const auto& pool : settings.pools) {
+    if (!MasterPasswordExposed(pool)) continue;
+    runtime_->log->Write(Level::kWarning, "exposed_password",
+                         {{"file", pool.master_password_file->string()},
+                          {"detail", "every user of this machine can read it"}});
+  }
   for (const auto& listener : runtime_->listeners) {
     const uint16_t minimum = contexts_[listener->index]->offer().minimum_version;
     if (minimum < kTls12) {
@@ -458,8 +477,8 @@ void Server::OnSignal(int number) {
   for (const auto& worker : workers_) worker->Drain(deadline / 2, deadline);
 }
 
-// Reload reads all TLS files anew and takes them whole or not at all. New handshakes get what is
-// new; those under way and live sessions keep what they have.
+// Reload reads all TLS files and the users of certificates anew and takes them whole or not at all.
+// New handshakes get what is new; those under way and live sessions keep what they have.
 void Server::Reload() {
   const uint64_t began = uv_hrtime();
   std::string problems;
@@ -467,15 +486,22 @@ void Server::Reload() {
     problems += problems.empty() ? "" : "; ";
     problems += text;
   };
+  auto maps = auth::LoadCertificateMaps(runtime_->config);
+  if (!maps) {
+    for (const std::string& error : maps.error()) note(error);
+  }
   auto certificates = LoadCertificates(runtime_->config);
   if (certificates) {
     auto renewed = MakeListenerContexts(runtime_->config, *certificates, file_, &contexts_);
-    if (renewed) {
+    if (renewed && maps) {
+      for (const auto& listener : runtime_->listeners) {
+        if (auto& map = (*maps)[listener->index]) listener->certificate_users->Renew(map);
+      }
       contexts_ = std::move(*renewed);
       for (const auto& worker : workers_) worker->Offer(contexts_);
       const std::lock_guard lock(certificates_mutex_);
       certificates_ = std::move(*certificates);
-    } else {
+    } else if (!renewed) {
       for (const std::string& error : renewed.error()) note(error);
     }
   } else {

@@ -25,10 +25,14 @@ struct Prepared {
   ListenerContexts contexts;
 };
 
-// Prepare reads certificates, CA files and the password file; on failure every problem as
-// "FILE:LINE:COLUMN: what" where a place is known. Opens no socket and no log.
+// Prepare reads certificates, CA files, the password file and the users of certificates; on failure
+// every problem as "FILE:LINE:COLUMN: what" where a place is known. Opens no socket and no log.
 [[nodiscard]] tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
                                                                        const std::string& file);
+
+// MasterPasswordExposed tells whether every user of the machine can read the pool's master
+// password.
+[[nodiscard]] bool MasterPasswordExposed(const config::Pool& pool);
 
 // Serve runs until a signal has drained the last session, and returns the exit code.
 [[nodiscard]] int Serve(Prepared prepared);

@@ -11,6 +11,7 @@
 
 #include "config/schema.h"
 #include "gateway/auth/authenticator.h"
+#include "gateway/auth/certificate_users.h"
 #include "gateway/auth/passwords.h"
 #include "gateway/backends/directory.h"
 #include "gateway/net/connection_limits.h"
@@ -62,6 +63,7 @@ struct ListenerRuntime {
   backends::Pool* pool = nullptr;
   const ProtocolSeries* series = nullptr;
   std::chrono::milliseconds idle_timeout{};
+  std::unique_ptr<auth::CertificateUsers> certificate_users;  // null: certificates log nobody in
 
   observe::CounterId accepted, rejected_full, rejected_address, rejected_error, rejected_drain;
   observe::GaugeId active;

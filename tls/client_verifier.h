@@ -29,7 +29,7 @@ struct ClientCertificate {
   std::string common_name;
   // All of the rfc822Name of the SAN; none where one of them is not a line of ASCII.
   std::vector<std::string> emails;
-  std::string spki_sha256;          // of the SubjectPublicKeyInfo, lower-case hexadecimal
+  std::string spki_sha256;  // of the SubjectPublicKeyInfo, lower-case hexadecimal
 };
 
 class ClientVerifier {

@@ -27,13 +27,15 @@ struct SessionId {
 // What an authority says.
 struct Verdict {
   bool accepted = false;
-  // The backend itself is the authority: its answer to the login is the verdict.
+  // The backend itself is the authority: its answer to the login, with the client's own
+  // credentials and no others, is the verdict.
   bool backend_decides = false;
   protocols::LoginFailure reason = protocols::LoginFailure::kBadCredentials;  // when not accepted
-  std::string detail;                                    // for the log; no secret
-  std::string pool;                                      // empty: the listener's
-  std::optional<config::Member> backend;                 // instead of the pool's members
-  std::optional<sasl::Credentials> backend_credentials;  // nothing: the client's own
+  std::string detail;                     // for the log; no secret
+  std::string pool;                       // empty: the listener's
+  std::optional<config::Member> backend;  // instead of the pool's members
+  // Nothing: the client's own, or those of the pool's master user.
+  std::optional<sasl::Credentials> backend_credentials;
 };
 
 class Authenticator {
@@ -50,7 +52,8 @@ class Authenticator {
   virtual ~Authenticator() = default;
 
   // Check answers now, or returns nothing and calls OnVerdict once, later. `credentials` is valid
-  // during the call.
+  // during the call. With the mechanism EXTERNAL the user is proven already, and asks to act for
+  // nobody else: the question is only whether there is such a user.
   [[nodiscard]] virtual std::optional<Verdict> Check(SessionId id,
                                                      const sasl::Credentials& credentials) = 0;
 
@@ -58,12 +61,15 @@ class Authenticator {
   [[nodiscard]] virtual std::string_view name() const = 0;
 };
 
-// BackendAuthority leaves the decision to the backend's own login.
+// BackendAuthority leaves the decision to the backend's own login, but for a client whose
+// certificate has said already who it is.
 class BackendAuthority final : public Authenticator {
  public:
-  [[nodiscard]] std::optional<Verdict> Check(SessionId, const sasl::Credentials&) override {
+  [[nodiscard]] std::optional<Verdict> Check(SessionId,
+                                             const sasl::Credentials& credentials) override {
     Verdict verdict;
-    verdict.accepted = verdict.backend_decides = true;
+    verdict.accepted = true;
+    verdict.backend_decides = credentials.mechanism != sasl::Mechanism::kExternal;
     return verdict;
   }
   [[nodiscard]] std::string_view name() const override { return "backend"; }

@@ -88,6 +88,18 @@ std::string ParseOptions(std::string_view text, const std::vector<std::string>& 
   return {};
 }
 
+// Accept fills in where the user of `entry` lives, and its account there where that is another.
+void Accept(const PasswordFile::Entry& entry, const std::string& user, Verdict& verdict) {
+  verdict.accepted = true;
+  verdict.pool = entry.pool;
+  verdict.backend = entry.backend;
+  if (entry.password.empty()) return;
+  sasl::Credentials credentials;
+  credentials.authentication_identity = entry.login.empty() ? user : entry.login;
+  credentials.password = entry.password.Clone();
+  verdict.backend_credentials = std::move(credentials);
+}
+
 }  // namespace
 
 tl::expected<std::shared_ptr<const PasswordFile>, std::vector<std::string>> PasswordFile::Load(
@@ -168,6 +180,9 @@ PasswordAuthority::~PasswordAuthority() {
 
 std::optional<Verdict> PasswordAuthority::Check(SessionId id,
                                                 const sasl::Credentials& credentials) {
+  if (credentials.mechanism == sasl::Mechanism::kExternal) {
+    return CheckExternal(credentials.authentication_identity);
+  }
   if (waiting_.size() >= kWaiting) {
     Verdict verdict;
     verdict.reason = protocols::LoginFailure::kUnavailable;
@@ -184,6 +199,17 @@ std::optional<Verdict> PasswordAuthority::Check(SessionId id,
   waiting_.push_back(std::move(job));
   StartJobs();
   return std::nullopt;
+}
+
+std::optional<Verdict> PasswordAuthority::CheckExternal(const std::string& user) const {
+  Verdict verdict;
+  if (const PasswordFile::Entry* entry = file_->Find(user)) {
+    Accept(*entry, user, verdict);
+  } else {
+    verdict.reason = protocols::LoginFailure::kAuthorizationDenied;
+    verdict.detail = "the certificate's user is not in the password file";
+  }
+  return verdict;
 }
 
 void PasswordAuthority::StartJobs() {
@@ -214,22 +240,12 @@ void PasswordAuthority::Finish(std::unique_ptr<Job> job) {
   std::erase(running_, job.get());
   StartJobs();
   Verdict verdict;
-  verdict.accepted = job->matches;
-  if (job->matches) {
+  if (job->matches && !job->authorization_identity.empty() &&
+      job->authorization_identity != job->user) {
     // The password file knows of nobody who may act for somebody else (RFC 4422 §3.4.1).
-    if (!job->authorization_identity.empty() && job->authorization_identity != job->user) {
-      verdict.accepted = false;
-      verdict.reason = protocols::LoginFailure::kAuthorizationDenied;
-    }
-    const PasswordFile::Entry& entry = *job->file->Find(job->user);
-    verdict.pool = entry.pool;
-    verdict.backend = entry.backend;
-    sasl::Credentials credentials;
-    credentials.mechanism = sasl::Mechanism::kPlain;
-    credentials.authentication_identity = entry.login.empty() ? job->user : entry.login;
-    credentials.password =
-        entry.password.empty() ? std::move(job->password) : entry.password.Clone();
-    verdict.backend_credentials = std::move(credentials);
+    verdict.reason = protocols::LoginFailure::kAuthorizationDenied;
+  } else if (job->matches) {
+    Accept(*job->file->Find(job->user), job->user, verdict);
   }
   answers_.OnVerdict(job->id, std::move(verdict));
 }

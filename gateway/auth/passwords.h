@@ -47,7 +47,8 @@ class PasswordFile {
   std::string decoy_;
 };
 
-// PasswordAuthority checks against a PasswordFile. At most kConcurrent hashes of a worker are
+// PasswordAuthority checks against a PasswordFile; who is proven by a certificate needs only to
+// stand there. At most kConcurrent hashes of a worker are
 // computed at a time and kWaiting may wait; more is a temporary failure.
 class PasswordAuthority final : public Authenticator {
  public:
@@ -63,6 +64,7 @@ class PasswordAuthority final : public Authenticator {
 
  private:
   struct Job;
+  [[nodiscard]] std::optional<Verdict> CheckExternal(const std::string& user) const;
   void StartJobs();
   void Finish(std::unique_ptr<Job> job);
 

@@ -2,7 +2,12 @@
 #include "gateway/backends/directory.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
 #include <utility>
+
+#include "protocols/buffer.h"
 
 namespace gatepost::backends {
 namespace {
@@ -21,6 +26,24 @@ uint64_t StableHash(std::string_view a, std::string_view b) {
   hash ^= hash >> 33;
   hash *= 0xc4ceb9fe1a85ec53ULL;
   return hash ^ hash >> 33;
+}
+
+// ReadPassword returns the first line of `file`, or what is wrong with it.
+tl::expected<sasl::Secret, std::string> ReadPassword(const std::filesystem::path& file) {
+  std::ifstream input(file);
+  if (!input) return tl::unexpected(file.string() + ": can't be read: " + std::strerror(errno));
+  std::string line;
+  line.reserve(1024);  // not moved, so that no copy of it stays behind
+  std::getline(input, line);
+  std::string_view text = line;
+  if (text.ends_with('\r')) text.remove_suffix(1);
+  sasl::Secret password(text);
+  const bool usable = text.find('\0') == std::string_view::npos;
+  protocols::Wipe(line.data(), line.size());
+  if (password.empty() || !usable) {
+    return tl::unexpected(file.string() + ": its first line must be a password");
+  }
+  return password;
 }
 
 std::string MemberName(const config::Member& member) {
@@ -42,8 +65,12 @@ protocols::Protocol FromConfig(config::Protocol protocol) {
 }
 
 Pool::Pool(const config::Pool& settings, protocols::Protocol protocol,
-           std::shared_ptr<const tls::ClientContext> tls, observe::Metrics& metrics)
-    : settings_(settings), protocol_(protocol), tls_(std::move(tls)) {
+           std::shared_ptr<const tls::ClientContext> tls, observe::Metrics& metrics,
+           sasl::Secret master_password)
+    : settings_(settings),
+      protocol_(protocol),
+      tls_(std::move(tls)),
+      master_password_(std::move(master_password)) {
   using observe::Metric;
   const std::string_view name = settings_.name;
   const std::string_view protocol_name = protocols::Name(protocol);
@@ -67,6 +94,13 @@ Pool::Pool(const config::Pool& settings, protocols::Protocol protocol,
     series_.member_sessions.push_back(
         metrics.Gauge(Metric::kBackendSessionsActive, {name, MemberName(member)}));
   }
+}
+
+std::optional<sasl::Credentials> Pool::MasterLogin(const std::string& user) const {
+  if (!settings_.master_user) return std::nullopt;
+  // RFC 4616 §2: the authorization identity is whose mail it is.
+  return sasl::Credentials{sasl::Mechanism::kPlain, user, *settings_.master_user,
+                           master_password_.Clone()};
 }
 
 std::string Pool::ServerName(const config::Member& member) const {
@@ -125,8 +159,14 @@ tl::expected<std::unique_ptr<Directory>, std::string> Directory::Make(const conf
       if (!made) return tl::unexpected("pool." + settings.name + ": " + made.error().text);
       context = std::move(*made);
     }
-    directory->pools_.push_back(
-        std::make_unique<Pool>(settings, protocol, std::move(context), metrics));
+    sasl::Secret master_password;
+    if (settings.master_password_file) {
+      auto read = ReadPassword(*settings.master_password_file);
+      if (!read) return tl::unexpected("pool." + settings.name + ": " + read.error());
+      master_password = std::move(*read);
+    }
+    directory->pools_.push_back(std::make_unique<Pool>(settings, protocol, std::move(context),
+                                                       metrics, std::move(master_password)));
     return {};
   };
   for (const config::Listener& listener : config.listeners) {

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -16,6 +17,7 @@
 #include "config/schema.h"
 #include "gateway/observe/metrics.h"
 #include "protocols/engines.h"
+#include "protocols/sasl/credentials.h"
 #include "tls/context.h"
 
 namespace gatepost::backends {
@@ -30,12 +32,16 @@ struct PoolSeries {
 class Pool {
  public:
   Pool(const config::Pool& settings, protocols::Protocol protocol,
-       std::shared_ptr<const tls::ClientContext> tls, observe::Metrics& metrics);
+       std::shared_ptr<const tls::ClientContext> tls, observe::Metrics& metrics,
+       sasl::Secret master_password = {});
 
   [[nodiscard]] const config::Pool& settings() const { return settings_; }
   [[nodiscard]] protocols::Protocol protocol() const { return protocol_; }
   [[nodiscard]] const std::shared_ptr<const tls::ClientContext>& tls() const { return tls_; }
   [[nodiscard]] const PoolSeries& series() const { return series_; }
+  // MasterLogin returns what the master user logs in with on behalf of `user`; nothing where the
+  // pool has none. Only for users whom another than the backend has found out to be who they are.
+  [[nodiscard]] std::optional<sasl::Credentials> MasterLogin(const std::string& user) const;
   [[nodiscard]] std::string ServerName(const config::Member& member) const;
 
   // Order returns the members' indices in the order in which `user` should try them: rendezvous
@@ -54,6 +60,7 @@ class Pool {
   config::Pool settings_;
   protocols::Protocol protocol_;
   std::shared_ptr<const tls::ClientContext> tls_;
+  sasl::Secret master_password_;
   PoolSeries series_;
   mutable std::mutex mutex_;
   std::shared_ptr<const protocols::Capabilities> capabilities_;
@@ -62,7 +69,8 @@ class Pool {
 
 class Directory {
  public:
-  // Makes every pool that a listener uses; fails with a text that names the pool and the CA file.
+  // Makes every pool that a listener uses; fails with a text that names the pool and the CA file or
+  // the master password's file, which are read here.
   [[nodiscard]] static tl::expected<std::unique_ptr<Directory>, std::string> Make(
       const config::Config& config, observe::Metrics& metrics);
 

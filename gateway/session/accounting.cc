@@ -49,10 +49,17 @@ void Session::CountTls() {
                 : listener_.tls_groups[static_cast<size_t>(group - tls::kGroupNames.begin())]);
 }
 
-void Session::IdentifyClient() {
-  if (listener_.settings.client_certificates == config::ClientCertificates::kOff) return;
+std::string Session::IdentifyClient() {
+  if (listener_.settings.client_certificates == config::ClientCertificates::kOff) return {};
   const auto certificate = client_->TakeClientCertificate();
-  if (!certificate) return worker_.shard().Add(listener_.certificates_none);
+  if (!certificate) {
+    worker_.shard().Add(listener_.certificates_none);
+    return {};
+  }
+  tl::expected<std::string, std::string> user;
+  if (certificate->verified && listener_.certificate_users) {
+    user = listener_.certificate_users->UserOf(*certificate);
+  }
   worker_.shard().Add(certificate->verified ? listener_.certificates_valid
                                             : listener_.certificates_invalid);
   worker_.log().Write(certificate->verified ? observe::Level::kInfo : observe::Level::kWarning,
@@ -63,7 +70,9 @@ void Session::IdentifyClient() {
                        {"result", certificate->verified ? "valid" : "invalid"},
                        {"subject", certificate->subject},
                        {"key_sha256", certificate->spki_sha256},
-                       {"detail", certificate->problem}});
+                       {"user", user ? *user : ""},
+                       {"detail", user ? certificate->problem : user.error()}});
+  return user ? std::move(*user) : std::string();
 }
 
 void Session::CountTlsFailure(bool timeout) {

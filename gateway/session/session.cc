@@ -69,7 +69,7 @@ void Session::Begin() {
     client_->StartTls(worker_.Tls(listener_));
     (void)Enter(Phase::kClientTls);
   } else {
-    StartServerEngine();
+    StartServerEngine({});
   }
   client_->ResumeReading();
   ArmDeadline();
@@ -259,19 +259,19 @@ Session::Wait Session::DoClientTls() {
     return Close(CloseReason::kTlsTimeout);
   }
   CountTls();
-  IdentifyClient();
+  std::string external_identity = IdentifyClient();
   if (tls_mode_ == TlsMode::kImplicit) {
-    StartServerEngine();
+    StartServerEngine(std::move(external_identity));
   } else {
     worker_.shard().Add(listener_.series->starttls_ok);
-    login_->server->TlsStarted({});
+    login_->server->TlsStarted(std::move(external_identity));
   }
   OpenEarly();
   return Enter(Phase::kDialogue);
 }
 
 // StartServerEngine makes the engine that faces the client, and greets.
-void Session::StartServerEngine() {
+void Session::StartServerEngine(std::string external_identity) {
   const config::Config& config = worker_.runtime().config;
   const config::Limits& limits = config.limits;
   protocols::ServerFacts facts;
@@ -280,6 +280,7 @@ void Session::StartServerEngine() {
   facts.starttls_offered = !facts.tls_active;
   facts.cleartext_login_allowed =
       listener_.settings.cleartext_login == config::CleartextLogin::kAllow;
+  facts.external_identity = std::move(external_identity);
   facts.backend_capabilities = listener_.pool->capabilities();
   facts.bare_newline = listener_.settings.bare_newline == config::BareNewline::kNormalize
                            ? protocols::BareNewline::kNormalize
@@ -332,6 +333,13 @@ Session::Wait Session::BeginAuthentication(sasl::Credentials credentials) {
   mechanism_ = credentials.mechanism;
   user_ = credentials.authentication_identity.substr(0, kMaxLoggedUserBytes);
   login_started_ns_ = uv_hrtime();
+  if (credentials.mechanism == sasl::Mechanism::kExternal &&
+      !credentials.authorization_identity.empty() &&
+      credentials.authorization_identity != credentials.authentication_identity) {
+    // A certificate stands for one user, who may act for nobody else (RFC 4422 §3.4.1).
+    return Fail(LoginFailure::kAuthorizationDenied,
+                "asked to act as " + credentials.authorization_identity);
+  }
   login_->verdict = worker_.authenticator().Check(id_, credentials);
   login_->credentials = std::move(credentials);
   return Enter(Phase::kAuthenticating);
@@ -367,11 +375,36 @@ Session::Wait Session::BeginBackend() {
   if (pool_ == nullptr) {
     return Fail(LoginFailure::kBackendMisconfigured, "there is no pool " + verdict.pool);
   }
-  if (verdict.backend_credentials) login_->credentials = std::move(verdict.backend_credentials);
+  if (!ChooseCredentials(verdict)) {
+    return Fail(
+        LoginFailure::kBackendMisconfigured,
+        "pool " + pool_->settings().name + " has no master_user to log in without a password");
+  }
   login_->backend = std::move(verdict.backend);
   login_->order = pool_->Order(user_);
   login_->attempt = 0;
   return OpenBackend();
+}
+
+// ChooseCredentials decides which account is used at the backend; false: there is none.
+bool Session::ChooseCredentials(auth::Verdict& verdict) {
+  // The client's own, and nothing else: the backend's answer is all that is known about it.
+  if (verdict.backend_decides) return true;
+  if (verdict.backend_credentials) {
+    login_->credentials = std::move(verdict.backend_credentials);
+    return true;
+  }
+  // From here on the authority has vouched for the user.
+  sasl::Credentials& own = *login_->credentials;
+  const bool external = own.mechanism == sasl::Mechanism::kExternal;
+  const config::BackendLogin login = pool_->settings().login;
+  if (login == config::BackendLogin::kMaster ||
+      (login == config::BackendLogin::kSame && external)) {
+    login_->credentials = pool_->MasterLogin(own.authentication_identity);
+    return login_->credentials.has_value();
+  }
+  own.authorization_identity.clear();  // that was the authority's to decide
+  return true;
 }
 
 // OpenBackend begins to connect to the member whose turn it is, unless that has begun already or a

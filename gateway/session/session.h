@@ -106,6 +106,7 @@ class Session final : public net::Stream::Observer,
   Wait BeginStartTls();
   Wait BeginAuthentication(sasl::Credentials credentials);
   Wait BeginBackend();
+  bool ChooseCredentials(auth::Verdict& verdict);
   Wait OpenBackend(bool fresh = false);
   Wait NextBackend(protocols::LoginFailure otherwise, const std::string& detail);
   Wait Fail(protocols::LoginFailure reason, std::string_view detail);
@@ -114,7 +115,7 @@ class Session final : public net::Stream::Observer,
   Wait Close(CloseReason reason);
   Wait Finish();
 
-  void StartServerEngine();
+  void StartServerEngine(std::string external_identity);
   void FlushToClient();
   [[nodiscard]] std::string WithoutPassword(std::string_view detail) const;
   void Say(protocols::Notice notice);
@@ -130,8 +131,9 @@ class Session final : public net::Stream::Observer,
 
   void CountServer();
   void CountTls();
-  // IdentifyClient counts and logs the certificate that the client presented.
-  void IdentifyClient();
+  // IdentifyClient counts and logs the certificate that the client presented, and returns the user
+  // for whom it stands; empty: nobody.
+  std::string IdentifyClient();
   void CountTlsFailure(bool timeout);
   void CountAuth(AuthResult result);
   void CountRelay();

@@ -62,7 +62,7 @@ addresses = ['127.0.0.1:144']
 pool = 'a'
 tsl = 'implicit'
 )", "CP",
-     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, bare_newline, pool; for example: tls = "starttls" (did you mean "tls"?))"},
+     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, client_certificate_user, client_certificate_map, bare_newline, pool; for example: tls = "starttls" (did you mean "tls"?))"},
     {"key_of_another_table", R"([log]
 max_line_bytes = 2000
 )", "CLP",
@@ -364,6 +364,94 @@ members = ['b:143']
 login = 'none'
 )", "C",
      R"(g.toml:7:9: pool.a.login: "none" with authority.kind = "backend" means that nobody checks the password and anybody can relay mail; use login = "same", or a password file, for example: [authority] with kind = "passwords")"},
+    {"certificate_user_without_certificates", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+client_certificate_user = 'email'
+[pool.a]
+members = ['b:143']
+master_user = 'm'
+master_password_file = 'p'
+)", "C",
+     R"(g.toml:5:27: listener[1].client_certificate_user: has no effect with client_certificates = "off"; remove it, or use client_certificates = "request" or "require")"},
+    {"certificate_map_missing", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+client_certificates = 'request'
+client_ca_file = 'ca.pem'
+client_certificate_user = 'map'
+[pool.a]
+members = ['b:143']
+master_user = 'm'
+master_password_file = 'p'
+)", "C",
+     R"(g.toml:7:27: listener[1].client_certificate_user: "map" needs the file that says whose a certificate is, for example: client_certificate_map = "/etc/gatepost/certificate-users")"},
+    {"certificate_map_unused", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+client_certificates = 'request'
+client_ca_file = 'ca.pem'
+client_certificate_user = 'cn'
+client_certificate_map = 'm'
+[pool.a]
+members = ['b:143']
+master_user = 'm'
+master_password_file = 'p'
+)", "C",
+     R"(g.toml:8:26: listener[1].client_certificate_map: has no effect with client_certificate_user = "cn"; remove it, or use client_certificate_user = "map")"},
+    {"certificate_login_without_account", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+client_certificates = 'request'
+client_ca_file = 'ca.pem'
+client_certificate_user = 'email'
+[pool.a]
+members = ['b:143']
+)", "C",
+     R"(g.toml:7:27: listener[1].client_certificate_user: a client that logs in with its certificate has no password for the backend; let a master user speak for it, for example: [pool.a] with master_user = "gatepost" and master_password_file = "/etc/gatepost/master-password", or use a password file: [authority] with kind = "passwords")"},
+    {"login_master_lets_everybody_in", R"([pool.a]
+members = ['b:143']
+login = 'master'
+master_user = 'm'
+master_password_file = 'p'
+)", "CL",
+     R"(g.toml:3:9: pool.a.login: "master" with authority.kind = "backend" means that nobody checks a password and anybody may be everybody; use a password file, for example: [authority] with kind = "passwords", or login = "same", with which master_user speaks for clients that log in with a certificate alone)"},
+    {"login_master_without_account", R"([pool.a]
+members = ['b:143']
+login = 'master'
+[authority]
+kind = 'passwords'
+file = 'f'
+)", "CL",
+     R"(g.toml:3:9: pool.a.login: "master" needs the account, for example: master_user = "gatepost" and master_password_file = "/etc/gatepost/master-password")"},
+    {"master_user_without_password", R"([pool.a]
+members = ['b:143']
+master_user = 'm'
+)", "CL",
+     R"(g.toml:3:15: pool.a.master_user: needs a password, for example: master_password_file = "/etc/gatepost/master-password")"},
+    {"master_password_without_user", R"([pool.a]
+members = ['b:143']
+master_password_file = 'm'
+)", "CL",
+     R"(g.toml:3:24: pool.a.master_password_file: has no effect without master_user; remove it, or add, for example: master_user = "gatepost")"},
+    {"master_user_with_login_none", R"([[listener]]
+protocol = 'smtp'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+[pool.a]
+members = ['b:143']
+login = 'none'
+master_user = 'm'
+master_password_file = 'p'
+[authority]
+kind = 'passwords'
+file = 'f'
+)", "C",
+     R"(g.toml:8:15: pool.a.master_user: has no effect with login = "none"; remove it, or use login = "master")"},
     {"timeout_integer", R"([pool.a]
 members = ['b:143']
 connect_timeout = 5

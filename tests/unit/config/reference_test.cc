@@ -93,8 +93,14 @@ std::string FileWith(const Row& row) {
         {"addresses", "addresses = ['127.0.0.1:25']"},
         {"client_certificates", "client_certificates = 'request'"},
         {"client_ca_file", "client_ca_file = 'c'"},
+        {"client_certificate_user", "client_certificate_user = 'map'"},
+        {"client_certificate_map", "client_certificate_map = 'm'"},
         {"pool", "pool = 'stores'"}}},
-      {"[pool.stores]", {{"members", "members = ['a:25']"}, {"tls", "tls = 'starttls'"}}},
+      {"[pool.stores]",
+       {{"members", "members = ['a:25']"},
+        {"tls", "tls = 'starttls'"},
+        {"master_user", "master_user = 'm'"},
+        {"master_password_file", "master_password_file = 'p'"}}},
       {"[authority]", {{"kind", "kind = 'passwords'"}, {"file", "file = 'f'"}}},
   };
   std::string heading = "[" + row.table + "]";

@@ -51,6 +51,20 @@ TEST(Pool, LosingAMemberMovesOnlyItsUsers) {
   }
 }
 
+// RFC 4616 §2
+TEST(Pool, ItsMasterUserActsForOthers) {
+  observe::Metrics metrics;
+  config::Pool settings = Stores(1);
+  EXPECT_FALSE(Pool(settings, protocols::Protocol::kImap, nullptr, metrics).MasterLogin("alice"));
+  settings.master_user = "gate";
+  const Pool pool(settings, protocols::Protocol::kImap, nullptr, metrics, sasl::Secret("m p"));
+  const auto login = pool.MasterLogin("alice");
+  ASSERT_TRUE(login);
+  EXPECT_EQ(login->authorization_identity, "alice");
+  EXPECT_EQ(login->authentication_identity, "gate");
+  EXPECT_EQ(login->password.Reveal(), "m p");
+}
+
 TEST(ConnectionLimits, CountsTheServerAndEachNetworkAndForgetsReleased) {
   net::ConnectionLimits limits(3, 2);
   const auto a = *net::Address::Parse("192.0.2.1", 1000);

@@ -108,10 +108,63 @@ TEST(PasswordAuthority, TellsRightFromWrongAndUnknownWithoutBlocking) {
   EXPECT_EQ(asked.verdicts.at(2).reason, protocols::LoginFailure::kBadCredentials);
   EXPECT_FALSE(asked.verdicts.at(3).accepted);
   EXPECT_TRUE(asked.verdicts.at(4).accepted);
-  EXPECT_EQ(asked.verdicts.at(4).backend_credentials->password.Reveal(), "secret");
+  // The client's own, or the pool's master user's.
+  EXPECT_FALSE(asked.verdicts.at(4).backend_credentials.has_value());
   EXPECT_FALSE(asked.verdicts.at(5).accepted);
   EXPECT_EQ(asked.verdicts.at(5).reason, protocols::LoginFailure::kAuthorizationDenied);
   uv_loop_close(&loop);
+}
+
+TEST(PasswordAuthority, ACertificateNeedsAnEntryAndNoPassword) {
+  const TemporaryFile file("alice:" + std::string(kSha512) +
+                           ":pool=stores login=al password=a b=c\nbob:" + kSha512 + "\n");
+  const auto loaded = PasswordFile::Load(file.path(), {"stores"});
+  ASSERT_TRUE(loaded.has_value());
+  uv_loop_t loop;
+  uv_loop_init(&loop);
+  Asked asked;
+  {
+    PasswordAuthority authority(&loop, *loaded, asked);
+    const auto check = [&](const std::string& user, sasl::Mechanism mechanism) {
+      sasl::Credentials credentials = Login(user, "");
+      credentials.mechanism = mechanism;
+      return authority.Check({1, 0}, credentials);
+    };
+    auto verdict = check("alice", sasl::Mechanism::kExternal);
+    ASSERT_TRUE(verdict && verdict->accepted && !verdict->backend_decides);
+    EXPECT_EQ(verdict->pool, "stores");
+    EXPECT_EQ(verdict->backend_credentials->authentication_identity, "al");
+    EXPECT_EQ(verdict->backend_credentials->password.Reveal(), "a b=c");
+    verdict = check("bob", sasl::Mechanism::kExternal);
+    ASSERT_TRUE(verdict && verdict->accepted && !verdict->backend_decides);
+    EXPECT_FALSE(verdict->backend_credentials);
+    verdict = check("Alice", sasl::Mechanism::kExternal);
+    ASSERT_TRUE(verdict && !verdict->accepted);
+    EXPECT_EQ(verdict->reason, protocols::LoginFailure::kAuthorizationDenied);
+    // No other mechanism is believed without its password.
+    for (const auto mechanism :
+         {sasl::Mechanism::kPlain, sasl::Mechanism::kLogin, sasl::Mechanism::kProtocol}) {
+      EXPECT_FALSE(check("bob", mechanism).has_value());
+      uv_run(&loop, UV_RUN_DEFAULT);
+      EXPECT_FALSE(asked.verdicts.at(1).accepted);
+      asked.verdicts.clear();
+    }
+  }
+  uv_loop_close(&loop);
+}
+
+TEST(BackendAuthority, VouchesForCertificatesAlone) {
+  BackendAuthority authority;
+  for (const auto mechanism :
+       {sasl::Mechanism::kPlain, sasl::Mechanism::kLogin, sasl::Mechanism::kProtocol}) {
+    sasl::Credentials credentials = Login("bob", "secret");
+    credentials.mechanism = mechanism;
+    EXPECT_TRUE(authority.Check({1, 0}, credentials)->backend_decides);
+  }
+  sasl::Credentials credentials = Login("bob", "");
+  credentials.mechanism = sasl::Mechanism::kExternal;
+  const auto verdict = authority.Check({1, 0}, credentials);
+  EXPECT_TRUE(verdict->accepted && !verdict->backend_decides);
 }
 
 TEST(PasswordAuthority, RefusesTemporarilyWhenTooManyWaitAndForgetsWhenDestroyed) {
