@@ -153,9 +153,9 @@ void Worker::Tick() {
 }
 
 void Worker::EndOfIteration() {
-  ++io_->iteration;
   if (!retired_sessions_.empty()) retired_sessions_.clear();
   if (!buried_streams_.empty()) buried_streams_.clear();
+  io_->NextIteration();
   if (draining_ && session_count_ == 0) uv_stop(&loop_);
 }
 

@@ -31,12 +31,12 @@ Stream::Stream(StreamIo& io, HandlePtr<uv_tcp_t> handle, Observer& observer)
 
 // HandlePtr closes; pending writes end in their callback with no owner.
 Stream::~Stream() {
-  LeaveSigner();
+  LeaveQueues();
 }
 
 void Stream::Abandon() {
   PauseReading();
-  LeaveSigner();
+  LeaveQueues();
   handle_->data = nullptr;
   failed_ = ended_ = true;
   queued_ = {};
@@ -66,7 +66,7 @@ size_t Stream::unsent() const {
 // -------------------------------------------------------------------------------------
 
 void Stream::ResumeReading() {
-  if (reading_ || ended_ || failed_ || with_signer_) return;
+  if (reading_ || ended_ || failed_ || with_signer_ || hello_ticket_ != HelloQueue::kNone) return;
   const int status = uv_read_start(
       reinterpret_cast<uv_stream_t*>(handle_.get()),
       [](uv_handle_t* handle, size_t, uv_buf_t* buffer) {
@@ -82,9 +82,8 @@ void Stream::ResumeReading() {
         // Answering a ClientHello costs as much as many packets: one an iteration, so that a storm
         // of handshakes does not hold up the sessions that are established.
         if (self.awaiting_hello_) {
-          if (self.io_.hello_iteration == self.io_.iteration) return;
           if (self.io_.signer && self.io_.signer->full()) return;
-          self.io_.hello_iteration = self.io_.iteration;
+          if (!self.io_.hellos.MayAnswer(self)) return;
         }
         *buffer = uv_buf_init(reinterpret_cast<char*>(self.io_.received.data()),
                               static_cast<unsigned>(self.io_.received.size()));
@@ -102,10 +101,14 @@ void Stream::PauseReading() {
 }
 
 void Stream::OnRead(ssize_t count) {
-  if (count == UV_ENOBUFS && awaiting_hello_ && io_.signer && io_.signer->full()) {
+  if (count == UV_ENOBUFS && awaiting_hello_) {
     PauseReading();
-    with_signer_ = true;
-    return io_.signer->WaitForRoom(*this);
+    if (io_.signer && io_.signer->full()) {
+      with_signer_ = true;
+      return io_.signer->WaitForRoom(*this);
+    }
+    hello_ticket_ = io_.hellos.Join(*this);
+    return;
   }
   if (count == 0 || count == UV_ENOBUFS || failed_) return;
   if (count == UV_EOF) {
@@ -168,8 +171,14 @@ void Stream::OnRoom() {
   ResumeReading();
 }
 
-void Stream::LeaveSigner() {
+void Stream::OnTurn() {
+  hello_ticket_ = HelloQueue::kNone;
+  ResumeReading();
+}
+
+void Stream::LeaveQueues() {
   if (std::exchange(with_signer_, false)) io_.signer->Forget(*this);
+  io_.hellos.Leave(std::exchange(hello_ticket_, HelloQueue::kNone), *this);
 }
 
 std::unique_ptr<tls::ClientCertificate> Stream::TakeClientCertificate() {
@@ -179,7 +188,7 @@ std::unique_ptr<tls::ClientCertificate> Stream::TakeClientCertificate() {
 void Stream::Fail(std::string error) {
   if (failed_) return;
   PauseReading();
-  LeaveSigner();
+  LeaveQueues();
   failed_ = ended_ = true;
   error_ = std::move(error);
   observer_->OnStreamEvent(*this, Event::kFailed);

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "gateway/net/hello_queue.h"
 #include "gateway/net/signer.h"
 #include "gateway/net/uv_handle.h"
 #include "tls/channel.h"
@@ -43,12 +44,18 @@ struct StreamIo {
         plaintext(kReceiveBytes + tls::Channel::kPlaintextMargin) {}
 
   uv_loop_t* loop;
-  uint32_t iteration = 0;                 // of the loop; counts for fairness
-  uint32_t hello_iteration = UINT32_MAX;  // in which a ClientHello was answered last
+  uint32_t iteration = 0;  // of the loop; counts for fairness
+  HelloQueue hellos;
   std::vector<uint8_t> received;
   std::vector<uint8_t> plaintext;
   tls::Transport transport;
   std::unique_ptr<Signer> signer;  // null: slow private keys are used on the loop
+
+  // NextIteration begins an iteration of the loop: budgets are full, and somebody's turn has come.
+  void NextIteration() {
+    ++iteration;
+    hellos.NextIteration();
+  }
 
   // UseSigner has signatures with slow keys made elsewhere from now on.
   void UseSigner() {
@@ -57,7 +64,7 @@ struct StreamIo {
   }
 };
 
-class Stream final : private Signer::Client {
+class Stream final : private Signer::Client, private HelloQueue::Client {
  public:
   enum class Event : uint8_t {
     kTlsEstablished,  // the handshake is done
@@ -124,10 +131,11 @@ class Stream final : private Signer::Client {
 
   void OnSigned(std::unique_ptr<tls::KeyOperation> operation) override;
   void OnRoom() override;
+  void OnTurn() override;
 
   void OnRead(ssize_t count);
   void OnChannel(bool was_established, size_t plaintext_size);
-  void LeaveSigner();
+  void LeaveQueues();
   void OnWritten(int status);
   void SendTransport();
   void Send(Bytes wire);
@@ -145,6 +153,7 @@ class Stream final : private Signer::Client {
   uint64_t received_bytes_ = 0;
   uint64_t sent_bytes_ = 0;
   std::string error_;
+  HelloQueue::Ticket hello_ticket_ = HelloQueue::kNone;  // while in the queue: the peer is not read
   uint32_t budget_iteration_ = 0;
   uint32_t budget_used_ = 0;
   bool reading_ = false;

@@ -11,7 +11,8 @@ import unittest
 import clients
 from clients import LOGIN_OK, LOGIN_UNAVAILABLE
 from fault_servers import RecordingImap, RecordingPop3, RecordingSmtp, Server, refused_port
-from gatepost import (HOST, GatewayTestCase, certificates, sanitized, strange_certificates)
+from gatepost import (HOST, GatewayTestCase, certificates, client_context, sanitized,
+                      strange_certificates)
 from wire import Closed, Wire, poll_until
 
 RECORDING = {"imap": RecordingImap, "pop3": RecordingPop3, "smtp": RecordingSmtp}
@@ -499,6 +500,37 @@ class Crowds(FaultTestCase):
                 for wire in crowd:
                     wire.close()
             gate.settled()
+
+    def test_everybody_at_once(self):
+        """A crowd whose ClientHellos arrive at the same moment; some of it leaves before its turn."""
+        with RecordingImap() as backend, contextlib.ExitStack() as held:
+            gate = self.start_imap([backend.member], limits={"max_connections_per_address": 1000})
+            gate.process.send_signal(signal.SIGSTOP)  # connections and bytes gather in the kernel
+            try:
+                crowd = [held.enter_context(gate.connect("imaps")) for _ in range(200)]
+                threads = [threading.Thread(target=self.come_and_stay, args=(wire, i % 4 == 0))
+                           for i, wire in enumerate(crowd)]
+                for thread in threads:
+                    thread.start()
+            finally:
+                gate.process.send_signal(signal.SIGCONT)
+            for thread in threads:
+                thread.join()
+            stayed = [wire for i, wire in enumerate(crowd) if i % 4]
+            for wire in stayed:
+                self.assertTrue(clients.greeting(wire).startswith("* OK"))
+            self.assert_answer(clients.login(stayed[-1], "imap", "u", "p"), LOGIN_OK, "imap")
+            gate.wait_active(len(stayed))
+            held.close()
+            gate.settled()
+
+    @staticmethod
+    def come_and_stay(wire, leaves):
+        if leaves:
+            wire.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+            wire.reset()
+        else:
+            wire.start_tls(client_context())
 
     def test_deadlines_before_login(self):
         """Handshake and login have absolute deadlines, whatever the client does."""

@@ -60,8 +60,8 @@ class RelayTest : public testing::Test, public Stream::Observer {
     uv_check_start(check_.get(), [](uv_check_t* check) {
       if (check->data == nullptr) return;
       auto& self = *static_cast<RelayTest*>(check->data);
-      ++self.io_->iteration;
-      ++self.peer_io_->iteration;
+      self.io_->NextIteration();
+      self.peer_io_->NextIteration();
     });
   }
 
