@@ -51,8 +51,11 @@ TlsClient::TlsClient(bool rsa, bool resume)
   SSL_CTX_set_max_proto_version(context_.get(), TLS1_3_VERSION);
   SSL_CTX_set1_curves_list(context_.get(), "X25519");
   SSL_CTX_set_verify(context_.get(), SSL_VERIFY_NONE, nullptr);
-  const uint16_t algorithm = rsa ? SSL_SIGN_RSA_PSS_RSAE_SHA256 : SSL_SIGN_ECDSA_SECP256R1_SHA256;
-  SSL_CTX_set_verify_algorithm_prefs(context_.get(), &algorithm, 1);
+  // By the old name, too, which TLS 1.3 never signs with: HAProxy 2.6 takes only clients that have
+  // it for such as know RSA.
+  static constexpr uint16_t kRsa[] = {SSL_SIGN_RSA_PSS_RSAE_SHA256, SSL_SIGN_RSA_PKCS1_SHA256};
+  static constexpr uint16_t kEcdsa[] = {SSL_SIGN_ECDSA_SECP256R1_SHA256};
+  SSL_CTX_set_verify_algorithm_prefs(context_.get(), rsa ? kRsa : kEcdsa, rsa ? 2 : 1);
   SSL_CTX_set_app_data(context_.get(), this);
   if (resume) {
     SSL_CTX_set_session_cache_mode(context_.get(),

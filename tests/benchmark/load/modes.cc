@@ -253,7 +253,8 @@ void Modes::RunNoop() {
   report_.Latency("round_trip", std::move(seconds));
 }
 
-// PSS at each level of open connections, and what is left of it 5 s after all have gone.
+// PSS at each level of open connections; for sessions also what holding them costs, and what is
+// left 5 s after all have gone.
 void Modes::RunMemory(bool log_in) {
   std::vector<std::unique_ptr<Client>> all;
   report_.Number("pss_base", static_cast<double>(proxy_.PssBytes()));
@@ -299,14 +300,14 @@ void Modes::RunMemory(bool log_in) {
   if (last > first) {
     report_.Number("pss_per_session", (last_pss - first_pss) / static_cast<double>(last - first));
   }
+  if (!log_in) return;
   Begin();
   loop_.Pause(milliseconds(2000));
   const auto cpu = static_cast<double>(proxy_.CpuNanoseconds() - cpu_began_) / 1e6;
   report_.Number("holding_cpu_ms_per_minute", cpu * 30);
-  if (log_in) {  // all of them must still be alive
-    Repeat(
-        all, [](Client& client) { return client.dialogue.Noop(); }, all.size(), nullptr);
-  }
+  // All of them must still be alive.
+  Repeat(
+      all, [](Client& client) { return client.dialogue.Noop(); }, all.size(), nullptr);
   all.clear();
   loop_.Pause(kRecover);
   report_.Number("pss_after", static_cast<double>(proxy_.PssBytes()));
