@@ -2,7 +2,7 @@
 #include "gateway/net/signer.h"
 
 #include <pthread.h>
-#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -11,7 +11,7 @@
 namespace gatepost::net {
 namespace {
 
-// The loop's thread goes first where there are not enough cores for both.
+// Less urgent than the loop, which goes first where there are not enough cores for both.
 constexpr int kNice = 5;
 
 }  // namespace
@@ -91,7 +91,7 @@ void Signer::Run() {
   sigset_t all;
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
-  setpriority(PRIO_PROCESS, 0, kNice);  // of this thread alone, on Linux
+  (void)!nice(kNice);  // of this thread alone, on Linux
   std::unique_lock lock(mutex_);
   for (;;) {
     work_signal_.wait(lock, [this] { return ending_ || !jobs_.empty(); });
