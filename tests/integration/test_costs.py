@@ -1,11 +1,16 @@
-# What a relayed packet costs, counted: strace looks at the system calls of a running gateway.
+# What a relayed packet costs, counted: strace looks at the system calls of a running gateway, callgrind
+# at its instructions.
 # SPDX-License-Identifier: Apache-2.0
+import collections
+import os
 import re
 import shutil
 import subprocess
 import unittest
+from unittest import mock
 
 import clients
+import gatepost
 from fault_servers import RecordingImap, Server
 from gatepost import GatewayTestCase, sanitized
 from wire import poll_until
@@ -56,6 +61,89 @@ class SystemCalls(GatewayTestCase):
             if not call.startswith(("+++", "---", "<...")):
                 calls.append(call)
         return calls
+
+
+@unittest.skipUnless(shutil.which("callgrind_control"), "valgrind is not installed")
+@unittest.skipIf(sanitized(), "a sanitizer's run-time has instructions of its own")
+class Instructions(GatewayTestCase):
+    """A relayed packet takes no lock and does no atomic read-modify-write, and nobody but the loop
+    asks what time it is.
+
+    glibc has one of its own around each system call of a program with threads."""
+
+    LOCKED = re.compile(r"\s*([0-9a-f]+):\s+(lock |xchg .*\()")
+
+    def test_round_trip(self):
+        directory = gatepost.run_directory() / "callgrind"
+        directory.mkdir()
+        profile, wrapper = directory / "profile", directory / "gatepost"
+        wrapper.write_text(
+            "#!/bin/sh\nexec valgrind --tool=callgrind --instr-atstart=no --dump-instr=yes"
+            f" --compress-pos=no --callgrind-out-file={profile} {gatepost.BINARY} \"$@\"\n")
+        wrapper.chmod(0o755)
+        with RecordingImap(users={"u": "p"}) as backend, \
+                mock.patch.object(gatepost, "BINARY", wrapper):
+            gate = self.start({"imaps": {"protocol": "imap", "tls": "implicit", "pool": "stores"}},
+                              {"stores": {"members": [backend.member], "tls": "none"}},
+                              process={"workers": 1})
+            gate.wait_capabilities()
+            with clients.logged_in(gate, "imaps", "u", "p") as wire:
+                self.instrument(gate, "on")
+                for _ in range(ROUNDS):
+                    wire.send("a NOOP\r\n")
+                    self.assertTrue(wire.line().startswith("a OK"))
+                self.instrument(gate, "off")
+            gate.settled()
+            gate.stop()
+        executed, calls = self.read(profile.read_text())
+        self.assertGreater(sum(sum(counts.values()) for counts in executed.values()), 1000 * ROUNDS)
+        locked = {name: sum(counts[address] for address in self.locked(name) if address in counts)
+                  for name, counts in executed.items() if os.path.exists(name)}
+        of_libc = {name for name in locked if os.path.basename(name).startswith("libc.")}
+        self.assertEqual({name: count for name, count in locked.items()
+                          if count >= ROUNDS and name not in of_libc}, {})
+        self.assertLess(sum(locked[name] for name in of_libc), 15 * ROUNDS)  # 6 calls, 2 each
+        # The loop does it twice an iteration.
+        times = [(caller, count) for (caller, called), count in calls.items()
+                 if "clock_gettime" in called]
+        waits = sum(count for (_, called), count in calls.items() if "epoll_" in called)
+        self.assertEqual({caller for caller, _ in times if "libuv" not in caller}, set())
+        self.assertGreater(waits, ROUNDS)
+        self.assertLessEqual(sum(count for _, count in times), 2 * waits + 2)
+
+    def instrument(self, gate, state):
+        subprocess.run(["callgrind_control", "-i", state, str(gate.process.pid)], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def read(self, profile):
+        """How often each address of each object was executed, and which object called what."""
+        executed, calls = collections.defaultdict(collections.Counter), collections.Counter()
+        names, current, called, skip = {}, "", "", False
+        for line in profile.splitlines():
+            if match := re.match(r"(c?ob|c?fn)=\((\d+)\)(?: (.*))?$", line):
+                kind, number, name = match.groups()
+                key = (kind[-2:], number)
+                if name:
+                    names[key] = name
+                if kind == "ob":
+                    current = names[key]
+                elif kind == "cfn":
+                    called = names[key]
+            elif line.startswith("calls="):
+                skip = True  # the next line's cost is that of the callee
+                calls[current, called] += int(line[len("calls="):].split()[0])
+            elif match := re.match(r"0x([0-9a-f]+) \S+ (\d+)$", line):
+                if not skip:
+                    executed[current][int(match.group(1), 16)] += int(match.group(2))
+                skip = False
+        return executed, calls
+
+    def locked(self, name):
+        """The addresses of the object's atomic read-modify-write instructions."""
+        with subprocess.Popen(["objdump", "-d", "--no-show-raw-insn", name], text=True,
+                              stdout=subprocess.PIPE) as objdump:
+            return [int(match.group(1), 16) for line in objdump.stdout
+                    if (match := self.LOCKED.match(line))]
 
 
 class Flights(GatewayTestCase):
