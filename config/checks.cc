@@ -244,6 +244,17 @@ void CheckPool(const Pool& pool, const Config& config, Findings& findings) {
     }
   }
   CheckMaster(pool, config, path, findings);
+  const std::string ready = path + ".ready_connections";
+  if (pool.ready_connections > 0 && findings.Sound(ready) &&
+      findings.Sound(path + ".forward_client_address") &&
+      pool.forward_client_address != ForwardClientAddress::kNone) {
+    findings.Add(findings.PlaceOf(ready), ready,
+                 "a connection that lies ready can't say for whom it was made, and "
+                 "forward_client_address = " +
+                     Quote(Name(pool.forward_client_address)) +
+                     " says so first of all; remove one of them, for example: "
+                     "ready_connections = 0 with connect_early = true");
+  }
   const std::string login = path + ".login";
   if (!findings.Sound(login) || pool.login != BackendLogin::kNone) return;
   for (size_t i = 0; i < config.listeners.size(); ++i) {

@@ -38,6 +38,8 @@ enum class BareNewline : uint8_t { kReject, kNormalize };
 enum class BackendTls : uint8_t { kNone, kStartTls, kImplicit };
 // The client's own credentials | a master user's, on behalf of the client | no AUTH (SMTP).
 enum class BackendLogin : uint8_t { kSame, kMaster, kNone };
+// How a backend learns the client's address: not at all | PROXY protocol version 2.
+enum class ForwardClientAddress : uint8_t { kNone, kProxyV2 };
 enum class AuthorityKind : uint8_t { kBackend, kPasswords };
 enum class LogFormat : uint8_t { kLogfmt, kJson };
 enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
@@ -101,6 +103,7 @@ struct Pool {
   // Whose account speaks for users without a password of their own; both or neither.
   std::optional<std::string> master_user;
   std::optional<std::filesystem::path> master_password_file;
+  ForwardClientAddress forward_client_address = ForwardClientAddress::kNone;
   bool connect_early = false;      // while the client authenticates; pools of one member only
   uint32_t ready_connections = 0;  // kept open, ready for a login; of each member and worker
   milliseconds connect_timeout{5'000};

@@ -145,6 +145,10 @@ Table<Pool> PoolTable() {
                     "\"/etc/gatepost/master-password\"",
                     "Its first line is the password of master_user; required with it.")
               .Default("none"),
+          ChoiceField(
+              "forward_client_address", &Pool::forward_client_address, "\"proxy-v2\"",
+              "How a backend learns who the client is: not at all, or by the PROXY protocol, "
+              "which its port must expect."),
           BooleanField("connect_early", &Pool::connect_early, "true",
                        "Connect to the backend while the client still authenticates; for a pool of "
                        "one member and authority \"backend\", at most 64 at a time a worker."),

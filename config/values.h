@@ -48,6 +48,9 @@ constexpr auto Names(BackendTls) {
 constexpr auto Names(BackendLogin) {
   return std::to_array<std::string_view>({"same", "master", "none"});
 }
+constexpr auto Names(ForwardClientAddress) {
+  return std::to_array<std::string_view>({"none", "proxy-v2"});
+}
 constexpr auto Names(AuthorityKind) {
   return std::to_array<std::string_view>({"backend", "passwords"});
 }
@@ -81,6 +84,8 @@ static_assert(Name(CertificateUser::kMap) == "map" && Names(CertificateUser{}).s
 static_assert(Name(BareNewline::kNormalize) == "normalize" && Names(BareNewline{}).size() == 2);
 static_assert(Name(BackendTls::kImplicit) == "implicit" && Names(BackendTls{}).size() == 3);
 static_assert(Name(BackendLogin::kNone) == "none" && Names(BackendLogin{}).size() == 3);
+static_assert(Name(ForwardClientAddress::kProxyV2) == "proxy-v2" &&
+              Names(ForwardClientAddress{}).size() == 2);
 static_assert(Name(AuthorityKind::kPasswords) == "passwords" && Names(AuthorityKind{}).size() == 2);
 static_assert(Name(LogFormat::kJson) == "json" && Names(LogFormat{}).size() == 2);
 static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4);

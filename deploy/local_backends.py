@@ -162,6 +162,8 @@ class Backends:
     smtp_port             cleartext and STARTTLS, relays for authenticated users only
     smtps_port            the same with implicit TLS
     smtp_noauth_port      an old server without AUTH that trusts whoever connects
+    imap_proxied_port, smtp_proxied_port   as imap_port and smtp_port, and pop3s_proxied_port as
+                          pop3s_port, but they expect the PROXY protocol first
     ca_file, server_name  what to verify the backends' certificate with
     dovecot, postfix      Server: stop() and start() one of them alone, on the same ports
     dovecot_log, postfix_log, delivery_log
@@ -264,7 +266,8 @@ class Backends:
 
     def _choose_ports(self):
         (self.imap_port, self.imaps_port, self.pop3_port, self.pop3s_port, self.smtp_port,
-         self.smtps_port, self.smtp_noauth_port) = free_ports(7)
+         self.smtps_port, self.smtp_noauth_port, self.imap_proxied_port, self.pop3s_proxied_port,
+         self.smtp_proxied_port) = free_ports(10)
 
     def _configure_dovecot(self):
         owner = pwd.getpwnam(MAIL_USER)
@@ -272,10 +275,12 @@ class Backends:
             directory=self.directory, address=ADDRESS, log=self.dovecot_log, delivery_log=self.delivery_log,
             chain=self._chain, key=self._key, uid=owner.pw_uid, gid=owner.pw_gid, user=MAIL_USER,
             imap_port=self.imap_port, imaps_port=self.imaps_port,
-            pop3_port=self.pop3_port, pop3s_port=self.pop3s_port))
+            pop3_port=self.pop3_port, pop3s_port=self.pop3s_port,
+            imap_proxied_port=self.imap_proxied_port, pop3s_proxied_port=self.pop3s_proxied_port))
         self.dovecot = Server("Dovecot", ["/usr/sbin/dovecot", "-F", "-c", self._dovecot_config],
                               [self.imap_port, self.pop3_port],
-                              [self.imaps_port, self.pop3s_port], self.dovecot_log)
+                              [self.imaps_port, self.pop3s_port, self.imap_proxied_port,
+                               self.pop3s_proxied_port], self.dovecot_log)
 
     def _configure_postfix(self):
         config = self.directory / "postfix"
@@ -286,7 +291,8 @@ class Backends:
             log=self.postfix_log, chain=self._chain, key=self._key))
         _write(config / "master.cf", POSTFIX_MASTER.format(
             address=ADDRESS, smtp_port=self.smtp_port, smtps_port=self.smtps_port,
-            smtp_noauth_port=self.smtp_noauth_port, user=MAIL_USER, config=self._dovecot_config))
+            smtp_noauth_port=self.smtp_noauth_port, smtp_proxied_port=self.smtp_proxied_port,
+            user=MAIL_USER, config=self._dovecot_config))
         # Postfix takes a file of this very second for one that is being edited, and waits.
         for name in ("main.cf", "master.cf"):
             os.utime(config / name, (time.time() - 60,) * 2)
@@ -294,8 +300,8 @@ class Backends:
         # Without the postfix(1) command, which checks and repairs the system's own installation; but
         # with what it sets so that errors before postlogd runs reach our log, not syslog.
         self.postfix = Server("Postfix", ["/usr/lib/postfix/sbin/master", "-c", config, "-d"],
-                              [self.smtp_port, self.smtp_noauth_port], [self.smtps_port],
-                              self.postfix_log,
+                              [self.smtp_port, self.smtp_noauth_port],
+                              [self.smtps_port, self.smtp_proxied_port], self.postfix_log,
                               {"POSTLOG_SERVICE": f"{self.directory}/queue/public/postlog",
                                "POSTLOG_HOSTNAME": f"backend.{DOMAIN}"})
 
@@ -412,6 +418,7 @@ ssl_min_protocol = TLSv1.2
 # The gateway stands between: this server sees loopback only, trusts it and takes cleartext logins.
 disable_plaintext_auth = no
 login_trusted_networks = 127.0.0.0/8
+haproxy_trusted_networks = 127.0.0.0/8
 auth_mechanisms = plain login
 auth_username_format = %Ln
 auth_failure_delay = 0
@@ -457,6 +464,10 @@ service imap-login {{
     port = {imaps_port}
     ssl = yes
   }}
+  inet_listener imap-proxied {{
+    port = {imap_proxied_port}
+    haproxy = yes
+  }}
 }}
 service pop3-login {{
   service_count = 0
@@ -468,6 +479,11 @@ service pop3-login {{
   inet_listener pop3s {{
     port = {pop3s_port}
     ssl = yes
+  }}
+  inet_listener pop3s-proxied {{
+    port = {pop3s_proxied_port}
+    ssl = yes
+    haproxy = yes
   }}
 }}
 service imap {{
@@ -514,7 +530,8 @@ maillog_file = {log}
 maillog_file_prefixes = {directory}
 
 inet_interfaces = {address}
-inet_protocols = ipv4
+# Only so that a proxy may tell of an IPv6 client: what it says is refused otherwise.
+inet_protocols = all
 myhostname = backend.{domain}
 mydomain = {domain}
 mydestination =
@@ -564,6 +581,8 @@ POSTFIX_MASTER = """\
 {address}:{smtp_port} inet n - n - - smtpd
 {address}:{smtps_port} inet n - n - - smtpd
   -o smtpd_tls_wrappermode=yes
+{address}:{smtp_proxied_port} inet n - n - - smtpd
+  -o smtpd_upstream_proxy_protocol=haproxy
 {address}:{smtp_noauth_port} inet n - n - - smtpd
   -o smtpd_sasl_auth_enable=no
   -o mynetworks=127.0.0.0/8

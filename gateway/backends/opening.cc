@@ -7,6 +7,7 @@
 
 #include "gateway/worker.h"
 #include "protocols/engines.h"
+#include "protocols/proxy_protocol.h"
 
 namespace gatepost::backends {
 namespace {
@@ -47,12 +48,13 @@ bool IsMisconfigured(protocols::BackendFailure reason) {
 }
 
 Opening::Opening(Worker& worker, const Pool& pool, const config::Member& member, bool learn,
-                 Observer& observer)
+                 std::string proxy_header, Observer& observer)
     : worker_(worker),
       pool_(pool),
       member_(member),
       observer_(&observer),
       learn_(learn),
+      proxy_header_(std::move(proxy_header)),
       dial_started_ns_(uv_hrtime()),
       dial_(std::make_unique<net::Dial>(worker.loop(), worker.resolver(), worker.deadlines(),
                                         member.host, member.port, pool.settings().connect_timeout,
@@ -75,6 +77,10 @@ void Opening::OnDialed(net::Dial&) {
                           static_cast<double>(uv_hrtime() - dial_started_ns_) / 1e9);
   const config::Pool& settings = pool_.settings();
   stream_ = std::make_unique<net::Stream>(worker_.io(), dial->TakeConnection(), *this);
+  if (settings.forward_client_address == config::ForwardClientAddress::kProxyV2) {
+    const std::string header = std::exchange(proxy_header_, {});
+    stream_->Write(header.empty() ? protocols::EncodeProxyV2Local() : header);
+  }
   protocols::ClientFacts facts;
   facts.hostname = worker_.runtime().config.hostname;
   facts.tls = FromConfig(settings.tls);

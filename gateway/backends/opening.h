@@ -44,8 +44,10 @@ class Opening final : private net::Deadlines::Entry,
   };
 
   // What to expect from the backend is asked anew when `learn`, else taken from the pool.
+  // `proxy_header` says for which client the connection is, where the pool forwards that; empty:
+  // for nobody, it is our own.
   Opening(Worker& worker, const Pool& pool, const config::Member& member, bool learn,
-          Observer& observer);
+          std::string proxy_header, Observer& observer);
   ~Opening();
 
   [[nodiscard]] State state() const { return state_; }
@@ -79,6 +81,7 @@ class Opening final : private net::Deadlines::Entry,
   config::Member member_;
   Observer* observer_;
   const bool learn_;
+  std::string proxy_header_;  // until the connection is there
   State state_ = State::kOpening;
   uint64_t dial_started_ns_;
   std::unique_ptr<net::Dial> dial_;

@@ -25,8 +25,8 @@ class Prober::Probe final : private net::Deadlines::Entry, public Opening::Obser
  private:
   void Open(size_t member) {
     member_ = member;
-    opening_ =
-        std::make_unique<Opening>(worker_, pool_, pool_.settings().members[member], true, *this);
+    opening_ = std::make_unique<Opening>(worker_, pool_, pool_.settings().members[member], true,
+                                         std::string(), *this);
   }
 
   void OnOpened(Opening&) override {

@@ -45,7 +45,8 @@ class ReadyStore::Shelf final : private net::Deadlines::Entry, public Opening::O
  private:
   void Fill() {
     while (items_.size() < pool_.settings().ready_connections) {
-      items_.push_back(std::make_unique<Opening>(worker_, pool_, member_, false, *this));
+      items_.push_back(
+          std::make_unique<Opening>(worker_, pool_, member_, false, std::string(), *this));
     }
     worker_.deadlines().Arm(*this, kRenewMs / pool_.settings().ready_connections);
   }

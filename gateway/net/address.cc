@@ -62,6 +62,17 @@ std::string Address::Text() const {
   return family() == AF_INET6 ? "[" + host + "]:" + number : host + ":" + number;
 }
 
+std::array<uint8_t, 16> Address::Mapped() const {
+  std::array<uint8_t, 16> bytes{};
+  if (family() == AF_INET) {
+    bytes[10] = bytes[11] = 0xff;
+    std::memcpy(bytes.data() + 12, &storage_.v4.sin_addr, 4);
+  } else {
+    std::memcpy(bytes.data(), storage_.v6.sin6_addr.s6_addr, bytes.size());
+  }
+  return bytes;
+}
+
 Address::NetworkKey Address::Network() const {
   NetworkKey key{};
   if (family() == AF_INET) {

@@ -31,6 +31,9 @@ class Address {
   // "192.0.2.1:143" or "[2001:db8::1]:143".
   [[nodiscard]] std::string Text() const;
 
+  // The IPv6 address, or the v4-mapped one (RFC 4291 §2.5.5.2) of an IPv4 address.
+  [[nodiscard]] std::array<uint8_t, 16> Mapped() const;
+
   // What limits per client count together: the IPv4 address, or the /64 of an IPv6 address.
   using NetworkKey = std::array<uint8_t, 9>;
   [[nodiscard]] NetworkKey Network() const;

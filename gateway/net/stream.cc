@@ -181,6 +181,13 @@ void Stream::LeaveQueues() {
   io_.hellos.Leave(std::exchange(hello_ticket_, HelloQueue::kNone), *this);
 }
 
+Address Stream::LocalAddress() const {
+  sockaddr_storage storage{};
+  int length = sizeof(storage);
+  (void)uv_tcp_getsockname(handle_.get(), reinterpret_cast<sockaddr*>(&storage), &length);
+  return Address(reinterpret_cast<const sockaddr*>(&storage));
+}
+
 std::unique_ptr<tls::ClientCertificate> Stream::TakeClientCertificate() {
   return channel_->TakeClientCertificate();
 }

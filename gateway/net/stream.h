@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "gateway/net/address.h"
 #include "gateway/net/hello_queue.h"
 #include "gateway/net/signer.h"
 #include "gateway/net/uv_handle.h"
@@ -117,6 +118,8 @@ class Stream final : private Signer::Client, private HelloQueue::Client {
   [[nodiscard]] bool ended() const { return ended_; }
   [[nodiscard]] bool failed() const { return failed_; }
   [[nodiscard]] bool reading() const { return reading_; }
+  // Our end of the connection; all zeros where it is gone.
+  [[nodiscard]] Address LocalAddress() const;
   // The TLS state; null without TLS.
   [[nodiscard]] const tls::Channel* channel() const { return channel_.get(); }
   // TakeClientCertificate returns what the client presented in its handshake, once; null: nothing.

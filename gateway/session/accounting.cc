@@ -51,8 +51,9 @@ void Session::CountTls() {
 
 std::string Session::IdentifyClient() {
   if (listener_.settings.client_certificates == config::ClientCertificates::kOff) return {};
-  const auto certificate = client_->TakeClientCertificate();
-  if (!certificate) {
+  certificate_ = client_->TakeClientCertificate();
+  const tls::ClientCertificate* certificate = certificate_.get();
+  if (certificate == nullptr) {
     worker_.shard().Add(listener_.certificates_none);
     return {};
   }

@@ -423,7 +423,8 @@ Session::Wait Session::OpenBackend(bool fresh) {
   }
   login_->waited = opening != nullptr;
   if (!opening) {
-    opening = std::make_unique<backends::Opening>(worker_, *pool_, member, false, *this);
+    opening =
+        std::make_unique<backends::Opening>(worker_, *pool_, member, false, ProxyHeader(), *this);
   }
   return Enter(Phase::kConnecting);
 }
@@ -611,6 +612,7 @@ Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
           std::make_unique<Relogin>(Relogin{std::move(*login->credentials), member, member_});
     }
   }
+  if (!relogin_) certificate_.reset();
   last_activity_ms_ = Now();
   (void)Enter(Phase::kRelaying);
   relay_->AttachBackend(*backend_, login->client->capabilities());
@@ -791,8 +793,8 @@ void Session::OpenEarly() {
   }
   pool_ = listener_.pool;
   login_->early = true;
-  login_->opening =
-      std::make_unique<backends::Opening>(worker_, *pool_, settings.members.front(), false, *this);
+  login_->opening = std::make_unique<backends::Opening>(worker_, *pool_, settings.members.front(),
+                                                        false, ProxyHeader(), *this);
 }
 
 // EndEarly counts what became of a connection that was begun early; an unused one is closed.

@@ -134,6 +134,8 @@ class Session final : public net::Stream::Observer,
   // IdentifyClient counts and logs the certificate that the client presented, and returns the user
   // for whom it stands; empty: nobody.
   std::string IdentifyClient();
+  // ProxyHeader says who the client is, where the pool forwards that; else it is empty.
+  [[nodiscard]] std::string ProxyHeader() const;
   void CountTlsFailure(bool timeout);
   void CountAuth(AuthResult result);
   void CountRelay();
@@ -170,6 +172,8 @@ class Session final : public net::Stream::Observer,
   backends::Pool* pool_ = nullptr;
   std::unique_ptr<net::Stream> client_;
   std::unique_ptr<net::Stream> backend_;
+  // While a connection to a backend may still have to tell of it.
+  std::unique_ptr<tls::ClientCertificate> certificate_;
   std::unique_ptr<Login> login_;
   std::unique_ptr<Relogin> relogin_;
   std::optional<Relay> relay_;

@@ -190,20 +190,20 @@ class Gatepost:
     """One running gateway.
 
     `listeners` maps a short name of the test's choice to keys of [[listener]]; its port is
-    ports[name]. `pools` maps a pool's name to keys of [pool.NAME]. `certificates` are the keys of
+    ports[name], on 127.0.0.1 and, with `ipv6`, on ::1. `pools` maps a pool's name to keys of [pool.NAME]. `certificates` are the keys of
     each [[certificate]], by default the module's own.
     """
 
     def __init__(self, listeners, pools, authority=None, limits=None, idle_timeout=None,
                  log=None, process=None, max_descriptors=None, hostname=GATE_NAME,
-                 certificates=None):
+                 certificates=None, ipv6=False):
         self.listeners, self.pools = listeners, pools
         self.authority = authority or {"kind": "backend"}
         self.limits = {"failed_login_delay": "10ms", **(limits or {})}
         self.idle_timeout, self.log = idle_timeout or {}, log or {}
         self.certificates = certificates or [own_certificate()]
         self.process_keys = {"drain_timeout": "10s", "workers": 2, **(process or {})}
-        self.max_descriptors, self.hostname = max_descriptors, hostname
+        self.max_descriptors, self.hostname, self.ipv6 = max_descriptors, hostname, ipv6
         self.process, self.ports = None, {}
         for attempt in range(5):
             if self._start():
@@ -217,7 +217,8 @@ class Gatepost:
         parts += [table("[[certificate]]", keys) for keys in self.certificates]
         for name, keys in self.listeners.items():
             parts.append(table("[[listener]]", {
-                "name": name, "addresses": [address(self.ports[name])],
+                "name": name, "addresses": [address(self.ports[name])]
+                + ([f"[::1]:{self.ports[name]}"] if self.ipv6 else []),
                 "pool": next(iter(self.pools)), **keys}))
         for name, keys in self.pools.items():
             parts.append(table(f"[pool.{name}]", keys))

@@ -428,6 +428,12 @@ kind = 'passwords'
 file = 'f'
 )", "CL",
      R"(g.toml:3:9: pool.a.login: "master" needs the account, for example: master_user = "gatepost" and master_password_file = "/etc/gatepost/master-password")"},
+    {"ready_connections_for_nobody", R"([pool.a]
+members = ['b:143']
+forward_client_address = 'proxy-v2'
+ready_connections = 2
+)", "CL",
+     R"(g.toml:4:21: pool.a.ready_connections: a connection that lies ready can't say for whom it was made, and forward_client_address = "proxy-v2" says so first of all; remove one of them, for example: ready_connections = 0 with connect_early = true)"},
     {"master_user_without_password", R"([pool.a]
 members = ['b:143']
 master_user = 'm'
