@@ -236,7 +236,8 @@ void CheckMaster(const Pool& pool, const Config& config, const std::string& path
 void CheckPool(const Pool& pool, const Config& config, Findings& findings) {
   const std::string path = "pool." + pool.name;
   if (findings.Sound(path + ".tls") && pool.tls == BackendTls::kNone) {
-    for (const char* key : {".verify", ".ca_file", ".server_name"}) {
+    for (const char* key : {".verify", ".ca_file", ".server_name", ".pin_sha256",
+                            ".client_certificate", ".client_key", ".tls_minimum_version"}) {
       if (!findings.Has(path + key) || !findings.Sound(path + key)) continue;
       findings.Add(findings.PlaceOf(path + key), path + key,
                    "has no effect with tls = \"none\"; remove it, or use tls = \"starttls\" or "
@@ -255,6 +256,15 @@ void CheckPool(const Pool& pool, const Config& config, Findings& findings) {
                      " says so first of all; remove one of them, for example: "
                      "ready_connections = 0 with connect_early = true");
   }
+  // The one is of no use without the other.
+  const auto needs = [&](const std::string& key, const std::string& other, const char* example) {
+    if (!findings.Has(path + key) || findings.Has(path + other)) return;
+    findings.Add(findings.PlaceOf(path + key), path + key,
+                 "needs " + other.substr(1) + " beside it, for example: " + example);
+  };
+  needs(".client_certificate", ".client_key", "client_key = \"/etc/gatepost/backend-client.key\"");
+  needs(".client_key", ".client_certificate",
+        "client_certificate = \"/etc/gatepost/backend-client.pem\"");
   const std::string login = path + ".login";
   if (!findings.Sound(login) || pool.login != BackendLogin::kNone) return;
   for (size_t i = 0; i < config.listeners.size(); ++i) {
@@ -351,9 +361,14 @@ void CheckMachine(const Config& config, Findings& findings) {
     }
   }
   for (const Pool& pool : config.pools) {
-    if (pool.ca_file) check_file(*pool.ca_file, "pool." + pool.name + ".ca_file");
+    const std::string path = "pool." + pool.name;
+    if (pool.ca_file) check_file(*pool.ca_file, path + ".ca_file");
+    if (pool.client_certificate) {
+      check_file(*pool.client_certificate, path + ".client_certificate");
+    }
+    if (pool.client_key) check_file(*pool.client_key, path + ".client_key");
     if (pool.master_password_file) {
-      check_file(*pool.master_password_file, "pool." + pool.name + ".master_password_file");
+      check_file(*pool.master_password_file, path + ".master_password_file");
     }
   }
   check_file(config.authority.file, "authority.file");

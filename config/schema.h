@@ -5,6 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -92,6 +93,9 @@ struct Member {
   bool operator==(const Member&) const = default;
 };
 
+// The SHA-256 of a public key (SubjectPublicKeyInfo).
+using KeyPin = std::array<uint8_t, 32>;
+
 struct Pool {
   std::string name;
   std::vector<Member> members;
@@ -99,6 +103,10 @@ struct Pool {
   bool verify = true;                            // the certificate, where tls is not "none"
   std::optional<std::filesystem::path> ca_file;  // default: the system's certificates
   std::optional<std::string> server_name;        // default: the member's host
+  std::vector<KeyPin> pins;                      // `pin_sha256`; empty: any key
+  std::optional<std::filesystem::path> client_certificate;  // ours, for backends that ask for one
+  std::optional<std::filesystem::path> client_key;
+  TlsVersion tls_minimum_version = TlsVersion::k12;
   BackendLogin login = BackendLogin::kSame;
   // Whose account speaks for users without a password of their own; both or neither.
   std::optional<std::string> master_user;

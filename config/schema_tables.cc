@@ -16,6 +16,8 @@ constexpr std::string_view kLabel = "1 to 64 of A-Z a-z 0-9 _ -";
 constexpr std::string_view kHostName = "a host name";
 constexpr std::string_view kAddresses =
     "IP addresses with ports, IPv6 in brackets (port 0: any free one)";
+constexpr std::string_view kPins =
+    "SHA-256 digests of public keys (SubjectPublicKeyInfo) in base64, of 44 characters each";
 constexpr std::string_view kMembers = "host names or IP addresses with ports, IPv6 in brackets";
 
 // IsAccount: what every protocol can carry as a user's name.
@@ -132,6 +134,22 @@ Table<Pool> PoolTable() {
           TextField("server_name", &Pool::server_name, IsServerName, "a host name or IP address",
                     "\"store.example.org\"", "Name that a backend's certificate must carry.")
               .Default("the member's host"),
+          ListField("pin_sha256", &Pool::pins, ParseKeyPin, kPins,
+                    "[\"Xvl6yWJGUVMHZkmXAbgDyJfDVtOXMQqJDcqPMHpRqmQ=\"]",
+                    "Public keys, one of which must be in a backend's certificate or in a CA's "
+                    "above it; without verify, in its own.")
+              .Default("any key"),
+          PathField("client_certificate", &Pool::client_certificate,
+                    "\"/etc/gatepost/backend-client.pem\"",
+                    "Certificate (PEM, then its intermediates) that a backend sees when it asks "
+                    "for one; needs client_key.")
+              .Default("none"),
+          PathField("client_key", &Pool::client_key, "\"/etc/gatepost/backend-client.key\"",
+                    "Private key of client_certificate (PEM, no passphrase).")
+              .Default("none"),
+          ChoiceField("tls_minimum_version", &Pool::tls_minimum_version, "\"1.2\"",
+                      "Oldest TLS version that a backend may have; \"1.0\" for one that can do no "
+                      "better."),
           ChoiceField("login", &Pool::login, "\"master\"",
                       "Log in with the client's own credentials, as master_user on the client's "
                       "behalf, or not at all (SMTP); the last two when the authority has checked "

@@ -112,6 +112,28 @@ std::optional<Member> ParseMember(std::string_view text) {
   return Member{std::string(parts->host), parts->port};
 }
 
+std::optional<KeyPin> ParseKeyPin(std::string_view text) {
+  constexpr std::string_view kAlphabet =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  constexpr size_t kCharacters = 43;  // and one '=': RFC 4648 §4
+  if (text.size() != kCharacters + 1 || text.back() != '=') return std::nullopt;
+  KeyPin pin;
+  size_t bytes = 0;
+  uint32_t bits = 0;
+  size_t bit_count = 0;
+  for (const char c : text.substr(0, kCharacters)) {
+    const size_t value = kAlphabet.find(c);
+    if (value == std::string_view::npos) return std::nullopt;
+    bits = bits << 6 | static_cast<uint32_t>(value);
+    bit_count += 6;
+    if (bit_count < 8) continue;
+    bit_count -= 8;
+    pin[bytes++] = static_cast<uint8_t>(bits >> bit_count);
+    bits &= (1U << bit_count) - 1;
+  }
+  return bits == 0 ? std::optional(pin) : std::nullopt;
+}
+
 bool IsHostName(std::string_view text) {
   if (text.empty() || text.size() > 253) return false;
   while (true) {

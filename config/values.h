@@ -105,6 +105,9 @@ static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4
 // from 1.
 [[nodiscard]] std::optional<Member> ParseMember(std::string_view text);
 
+// ParseKeyPin reads a SHA-256 in base64, in its one canonical form.
+[[nodiscard]] std::optional<KeyPin> ParseKeyPin(std::string_view text);
+
 // IsHostName: dot-separated labels of letters, digits, "-" and "_", at most 63 and 253 characters,
 // the last label not all digits (RFC 1123 §2.1; "_" since container networks use it).
 [[nodiscard]] bool IsHostName(std::string_view text);

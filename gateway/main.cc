@@ -133,6 +133,7 @@ int Check(const std::string& file) {
     fmt::print("  {:<12} {}{}\n", pool.name, members,
                pool.tls == config::BackendTls::kNone ? " (cleartext)"
                : pool.verify                         ? " (TLS, verified)"
+               : !pool.pins.empty()                  ? " (TLS, by the key alone)"
                                                      : " (TLS, NOT verified)");
     if (pool.master_user) {
       fmt::print(
@@ -141,6 +142,16 @@ int Check(const std::string& file) {
                                                       : "clients with a certificate alone",
           *pool.master_user,
           MasterPasswordExposed(pool) ? "; EVERY USER OF THIS MACHINE CAN READ ITS PASSWORD" : "");
+    }
+    if (pool.tls == config::BackendTls::kNone) continue;
+    const uint16_t minimum = backends::MinimumVersion(pool);
+    fmt::print("    TLS {}{}{}{}\n", tls::VersionText(minimum), minimum > kTls12 ? "" : " and up",
+               pool.pins.empty() ? ""
+                                 : fmt::format(", {} key{} allowed", pool.pins.size(),
+                                               pool.pins.size() == 1 ? "" : "s"),
+               minimum < kTls12 ? ", below TLS 1.2: for old backends alone" : "");
+    if (pool.client_certificate) {
+      fmt::print("    our certificate: {}\n", pool.client_certificate->string());
     }
   }
   if (prepared->runtime->passwords) {

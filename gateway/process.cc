@@ -128,6 +128,11 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
 
   if (auto directory = backends::Directory::Make(settings, runtime.metrics)) {
     runtime.directory = std::move(*directory);
+    if (auto made = backends::MakeBackendContexts(*runtime.directory, file)) {
+      prepared.backend_contexts = std::move(*made);
+    } else {
+      errors.insert(errors.end(), made.error().begin(), made.error().end());
+    }
   } else {
     errors.push_back(file + ": " + directory.error());
   }
@@ -185,7 +190,8 @@ class Server {
       : file_(std::move(prepared.file)),
         runtime_(std::move(prepared.runtime)),
         certificates_(std::move(prepared.certificates)),
-        contexts_(std::move(prepared.contexts)) {}
+        contexts_(std::move(prepared.contexts)),
+        backend_contexts_(std::move(prepared.backend_contexts)) {}
 
   int Run();
 
@@ -206,7 +212,8 @@ class Server {
   std::mutex certificates_mutex_;  // a scrape reads them on a thread of its own
   std::shared_ptr<const tls::CertificateStore> certificates_;
   ListenerContexts contexts_;
-  uint64_t descriptors_ = 0;                          // that the process may have
+  uint64_t descriptors_ = 0;  // that the process may have
+  backends::BackendContexts backend_contexts_;
   std::vector<std::vector<Worker::Socket>> sockets_;  // by worker
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<observe::AdminHttp> admin_;
@@ -376,7 +383,8 @@ int Server::Run() {
   RegisterMetrics();
   const config::Config& settings = runtime_->config;
   for (uint32_t i = 0; i < WorkerCount(); ++i) {
-    workers_.push_back(std::make_unique<Worker>(*runtime_, i, sockets_[i], contexts_));
+    workers_.push_back(
+        std::make_unique<Worker>(*runtime_, i, sockets_[i], contexts_, backend_contexts_));
   }
   if (settings.admin.address) {
     auto admin = observe::AdminHttp::Start(
@@ -423,6 +431,16 @@ int Server::Run() {
                                    : "deny"},
            {"pool", listener->settings.pool}});
     }
+  }
+
+  for (const auto& pool : runtime_->directory->pools()) {
+    const config::Pool& settings_of = pool->settings();
+    const uint16_t minimum = backends::MinimumVersion(settings_of);
+    if (settings_of.tls == config::BackendTls::kNone || minimum >= kTls12) continue;
+    runtime_->log->Write(Level::kWarning, "legacy_tls",
+                         {{"pool", settings_of.name},
+                          {"minimum_version", tls::VersionText(minimum)},
+                          {"detail", "TLS below 1.2 is broken: for old backends alone"}});
   }
 
   uv_loop_init(&loop_);
@@ -490,15 +508,23 @@ void Server::Reload() {
   if (!maps) {
     for (const std::string& error : maps.error()) note(error);
   }
+  auto backends = backends::MakeBackendContexts(*runtime_->directory, file_, &backend_contexts_);
+  if (!backends) {
+    for (const std::string& error : backends.error()) note(error);
+  }
   auto certificates = LoadCertificates(runtime_->config);
   if (certificates) {
     auto renewed = MakeListenerContexts(runtime_->config, *certificates, file_, &contexts_);
-    if (renewed && maps) {
+    if (renewed && maps && backends) {
       for (const auto& listener : runtime_->listeners) {
         if (auto& map = (*maps)[listener->index]) listener->certificate_users->Renew(map);
       }
       contexts_ = std::move(*renewed);
-      for (const auto& worker : workers_) worker->Offer(contexts_);
+      backend_contexts_ = std::move(*backends);
+      for (const auto& worker : workers_) {
+        worker->Offer(contexts_);
+        worker->SpeakTo(backend_contexts_);
+      }
       const std::lock_guard lock(certificates_mutex_);
       certificates_ = std::move(*certificates);
     } else if (!renewed) {

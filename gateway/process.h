@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "gateway/backends/backend_tls.h"
 #include "gateway/listener_tls.h"
 #include "gateway/runtime.h"
 #include "tls/certificate_store.h"
@@ -23,6 +24,7 @@ struct Prepared {
   std::unique_ptr<Runtime> runtime;
   std::shared_ptr<const tls::CertificateStore> certificates;
   ListenerContexts contexts;
+  backends::BackendContexts backend_contexts;
 };
 
 // Prepare reads certificates, CA files, the password file and the users of certificates; on failure

@@ -32,11 +32,12 @@ void Empty(std::vector<T>& list) {
 }  // namespace
 
 Worker::Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sockets,
-               ListenerContexts contexts)
+               ListenerContexts contexts, backends::BackendContexts backend_contexts)
     : runtime_(runtime),
       index_(index),
       id_salt_(std::random_device()()),
       contexts_(std::move(contexts)),
+      peers_(std::move(backend_contexts)),
       shard_(runtime.metrics.NewShard()),
       end_of_iteration_(new uv_check_t),
       wake_(new uv_async_t),
@@ -103,6 +104,10 @@ void Worker::Join() {
 
 void Worker::Offer(ListenerContexts contexts) {
   Post([this, contexts = std::move(contexts)]() mutable { contexts_ = std::move(contexts); });
+}
+
+void Worker::SpeakTo(backends::BackendContexts contexts) {
+  Post([this, contexts = std::move(contexts)]() mutable { peers_.Use(std::move(contexts)); });
 }
 
 void Worker::Drain(uint64_t spread_ms, uint64_t deadline_ms) {

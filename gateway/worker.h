@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "gateway/auth/authenticator.h"
+#include "gateway/backends/backend_tls.h"
 #include "gateway/backends/prober.h"
 #include "gateway/backends/ready_store.h"
 #include "gateway/listener_tls.h"
@@ -40,7 +41,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
 
   // Takes the sockets. `index` 0 also probes the backends.
   Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sockets,
-         ListenerContexts contexts);
+         ListenerContexts contexts, backends::BackendContexts backend_contexts);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -50,6 +51,8 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   void Start();
   // Offer replaces what the listeners offer, from the next handshake on.
   void Offer(ListenerContexts contexts);
+  // SpeakTo replaces how the pools' backends are spoken to, from the next connection on.
+  void SpeakTo(backends::BackendContexts contexts);
   // Drain stops accepting and asks sessions to end, spread over `spread_ms`; after `deadline_ms`
   // the rest is ended. The thread ends when no session is left.
   void Drain(uint64_t spread_ms, uint64_t deadline_ms);
@@ -67,6 +70,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   [[nodiscard]] net::Resolver& resolver() { return *resolver_; }
   [[nodiscard]] auth::Authenticator& authenticator() { return *authenticator_; }
   [[nodiscard]] backends::ReadyStore& ready_store() { return *ready_store_; }
+  [[nodiscard]] backends::Peers& peers() { return peers_; }
   // What `listener` offers now.
   [[nodiscard]] const std::shared_ptr<const tls::ServerContext>& Tls(
       const ListenerRuntime& listener) const {
@@ -112,6 +116,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   const uint32_t index_;
   const uint32_t id_salt_;
   ListenerContexts contexts_;
+  backends::Peers peers_;
   uv_loop_t loop_;
   observe::Shard& shard_;
   std::unique_ptr<net::StreamIo> io_;

@@ -28,6 +28,7 @@ struct Credential;
 struct CertificateFiles {
   std::filesystem::path chain;
   std::filesystem::path key;
+  bool operator==(const CertificateFiles&) const = default;
 };
 
 enum class KeyType : uint8_t { kEcdsa, kRsa };

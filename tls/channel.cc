@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "tls/client_context.h"
 #include "tls/client_verifier.h"
 #include "tls/context.h"
 #include "tls/failure.h"
@@ -114,11 +115,16 @@ struct Channel::Callbacks {
 
   static ssl_verify_result_t VerifyPeer(SSL* ssl, uint8_t* alert) {
     Channel& self = AtWork(ssl);
-    X509_STORE* trusted = self.client_context_->trusted_;
-    if (trusted == nullptr) return ssl_verify_ok;  // verification is off
-    auto verified = VerifyChain(SSL_get0_peer_certificates(ssl), trusted, self.server_name_);
-    if (verified) return ssl_verify_ok;
+    const ClientContext& context = self.peer_->context();
+    const auto* chain = SSL_get0_peer_certificates(ssl);
+    auto verified = VerifyServer(chain, context.trusted_, self.peer_->server_name(), context.pins_);
+    if (verified) {
+      self.peer_->Verified(sk_CRYPTO_BUFFER_value(chain, 0), *verified);
+      return ssl_verify_ok;
+    }
     self.failure_ = Failure::kVerify;
+    self.failed_check_ = verified.error().check;
+    self.peer_->Forget();
     self.error_ = std::move(verified.error().text);
     *alert = verified.error().alert;
     return ssl_verify_invalid;
@@ -136,20 +142,15 @@ struct Channel::Callbacks {
 Channel::Channel(Transport& transport, std::shared_ptr<const ServerContext> context)
     : transport_(transport), server_context_(std::move(context)) {}
 
-Channel::Channel(Transport& transport, std::shared_ptr<const ClientContext> context,
-                 std::string server_name)
-    : transport_(transport),
-      client_context_(std::move(context)),
-      server_name_(std::move(server_name)) {
-  if (server_name_.ends_with('.')) server_name_.pop_back();  // RFC 6066 §3: without the final dot
-}
+Channel::Channel(Transport& transport, std::shared_ptr<Peer> peer)
+    : transport_(transport), peer_(std::move(peer)) {}
 
 Channel::~Channel() {
   SSL_free(ssl_);
 }
 
 bool Channel::Make() {
-  ssl_ = SSL_new(server_context_ ? server_context_->context_ : client_context_->context_);
+  ssl_ = SSL_new(server_context_ ? server_context_->context_ : peer_->context().context_);
   if (ssl_ == nullptr) {
     Fail(-1);
     return false;
@@ -182,31 +183,37 @@ bool Channel::Present(SSL* ssl, const Credential& credential) {
                                method) == 1;
 }
 
+Peer& Channel::PeerAtWork(const SSL* ssl) {
+  return *AtWork(ssl).peer_;
+}
+
 void Channel::Start() {
-  assert(client_context_ && ssl_ == nullptr);
+  assert(peer_ && ssl_ == nullptr);
   if (!Make()) return;
   SSL_set_connect_state(ssl_);
   SSL_set_custom_verify(ssl_, SSL_VERIFY_PEER, Callbacks::VerifyPeer);
   // RFC 6066 §3: no address literals in SNI.
-  if (!server_name_.empty() && !IsAddress(server_name_) &&
-      SSL_set_tlsext_host_name(ssl_, server_name_.c_str()) != 1) {
+  const std::string& name = peer_->server_name();
+  if (!name.empty() && !IsAddress(name) && SSL_set_tlsext_host_name(ssl_, name.c_str()) != 1) {
     ERR_clear_error();
-    FailAs(Failure::kOther, "not usable as a server name: \"" + Printable(server_name_) + "\"");
+    FailAs(Failure::kOther, "not usable as a server name: \"" + Printable(name) + "\"");
     return;
   }
+  const bssl::UniquePtr<SSL_SESSION> session(peer_->Take(std::chrono::system_clock::now()));
+  if (session) SSL_set_session(ssl_, session.get());
   transport_.io_->incoming = {};
+  transport_.io_->channel = this;
   Handshake();
+  transport_.io_->channel = nullptr;
 }
 
 void Channel::Handshake() {
-  transport_.io_->channel = this;
   const int result = SSL_do_handshake(ssl_);
   if (result == 1) {
     Established();
   } else {
     Fail(result);
   }
-  transport_.io_->channel = nullptr;
 }
 
 bool Channel::CheckClient(uint8_t* alert) {
@@ -308,6 +315,7 @@ void Channel::Hold(Bytes ciphertext) {
 size_t Channel::Drive(Bytes ciphertext, std::span<uint8_t> plaintext) {
   Transport::Io& io = *transport_.io_;
   io.incoming = ciphertext;
+  io.channel = this;
   if (!established_) Handshake();
   if (deferred_key_ && deferred_key_->waiting) Hold(io.incoming);
 
@@ -330,6 +338,7 @@ size_t Channel::Drive(Bytes ciphertext, std::span<uint8_t> plaintext) {
     if (io.incoming.empty() && SSL_has_pending(ssl_) == 0) break;
   }
   io.incoming = {};
+  io.channel = nullptr;
   return size;
 }
 
@@ -378,12 +387,13 @@ void Channel::Fail(int result) {
     }
     return;
   }
-  Diagnosis diagnosis = TakeDiagnosis(!established_, client_context_ == nullptr);
+  Diagnosis diagnosis = TakeDiagnosis(!established_, !peer_);
   if (failure_ != Failure::kNone) return;  // VerifyPeer knows better
   FailAs(diagnosis.failure, std::move(diagnosis.text));
 }
 
 void Channel::FailAs(Failure failure, std::string error) {
+  if (peer_ && !established_) peer_->Forget();  // whatever it stumbled over, next time it has less
   failure_ = failure;
   error_ = std::move(error);
 }
@@ -403,8 +413,8 @@ Facts Channel::facts() const {
     const char* name = SSL_get_curve_name(group);
     if (name != nullptr) facts.group = name;
   }
-  if (client_context_) {
-    facts.server_name = HostName(server_name_);
+  if (peer_) {
+    facts.server_name = HostName(peer_->server_name());
   } else if (const char* name = SSL_get_servername(ssl_, TLSEXT_NAMETYPE_host_name)) {
     facts.server_name = HostName(name);
   }
@@ -412,8 +422,12 @@ Facts Channel::facts() const {
   unsigned alpn_size = 0;
   SSL_get0_alpn_selected(ssl_, &alpn, &alpn_size);
   facts.alpn = Printable({reinterpret_cast<const char*>(alpn), alpn_size});
-  facts.resumed = SSL_session_reused(ssl_) == 1;
+  facts.resumed = resumed();
   return facts;
+}
+
+bool Channel::resumed() const {
+  return SSL_session_reused(ssl_) == 1;
 }
 
 }  // namespace gatepost::tls

@@ -18,10 +18,10 @@ struct ssl_st;  // BoringSSL's SSL
 
 namespace gatepost::tls {
 
-class ClientContext;
 struct ClientCertificate;
 struct Credential;
 class KeyOperation;
+class Peer;
 class ServerContext;
 
 using Bytes = std::span<const uint8_t>;
@@ -75,15 +75,27 @@ enum class Failure : uint8_t {
 };
 std::string_view Name(Failure failure);
 
+// Which check a server's certificate did not pass, where the failure is kVerify.
+enum class FailedCheck : uint8_t {
+  kNone,
+  kExpired,      // expired
+  kNotYetValid,  // not_yet_valid
+  kName,         // name: it is for somebody else
+  kUnknownCa,    // unknown_ca: it does not descend from a trusted certificate
+  kPin,          // pin: its key is none of those that are allowed
+  kOther,        // certificate: malformed, a wrong purpose, a bad signature …
+  kCount
+};
+std::string_view Name(FailedCheck check);
+
 // Channel is one side of one TLS connection. The SSL object is made at the first byte of input
 // (server) or at Start (client); before that a Channel costs a few words.
 class Channel {
  public:
   // Server side. `context` must outlive the handshake (the Channel keeps a reference of its own).
   Channel(Transport& transport, std::shared_ptr<const ServerContext> context);
-  // Client side. `server_name` goes into SNI (unless an address literal) and is verified.
-  Channel(Transport& transport, std::shared_ptr<const ClientContext> context,
-          std::string server_name);
+  // Client side: towards `peer`, with a session that it gave us earlier where there is one.
+  Channel(Transport& transport, std::shared_ptr<Peer> peer);
   ~Channel();
   Channel(Channel&&) = delete;
 
@@ -126,7 +138,10 @@ class Channel {
   [[nodiscard]] Failure failure() const { return failure_; }
   // The library's words for the failure, one line, safe to log.
   [[nodiscard]] const std::string& error() const { return error_; }
-  [[nodiscard]] Facts facts() const;  // established only
+  // kNone unless failure() is kVerify.
+  [[nodiscard]] FailedCheck failed_check() const { return failed_check_; }
+  [[nodiscard]] Facts facts() const;   // established only
+  [[nodiscard]] bool resumed() const;  // established only
 
   // TakeClientCertificate returns what the client presented (server side, established), once; null:
   // nothing, or it was not asked. Nothing of it stays in memory, but after a resumption the chain
@@ -134,16 +149,19 @@ class Channel {
   [[nodiscard]] std::unique_ptr<ClientCertificate> TakeClientCertificate();
 
  private:
+  friend class ClientContext;
   friend class ServerContext;
   struct Callbacks;
   struct DeferredKey;
 
-  // AtWork is the Channel whose handshake is under way.
+  // AtWork is the Channel that is in a call of the library.
   static Channel& AtWork(const ssl_st* ssl);
   // ContextAtWork is the context of the server Channel whose handshake is under way.
   static const ServerContext& ContextAtWork(const ssl_st* ssl);
   // Present gives the handshake under way the certificate that it presents.
   static bool Present(ssl_st* ssl, const Credential& credential);
+  // PeerAtWork is the peer of the client Channel that is reading.
+  static Peer& PeerAtWork(const ssl_st* ssl);
 
   bool Make();
   size_t Drive(Bytes ciphertext, std::span<uint8_t> plaintext);
@@ -157,13 +175,13 @@ class Channel {
 
   Transport& transport_;
   std::shared_ptr<const ServerContext> server_context_;  // let go after the handshake
-  std::shared_ptr<const ClientContext> client_context_;
+  std::shared_ptr<Peer> peer_;                           // client side
   std::unique_ptr<ClientCertificate> client_certificate_;
   std::unique_ptr<DeferredKey> deferred_key_;  // during the handshake
-  std::string server_name_;
   std::string error_;
   ssl_st* ssl_ = nullptr;
   Failure failure_ = Failure::kNone;
+  FailedCheck failed_check_ = FailedCheck::kNone;
   bool established_ = false;
   bool peer_closed_ = false;
   bool shut_down_ = false;

@@ -20,32 +20,10 @@ namespace {
 // An unknown client must not cost us the verification of a long chain.
 constexpr size_t kMaxClientChainBytes = size_t{32} << 10;
 
-constexpr char kSystemCertificates[] = "/etc/ssl/certs/ca-certificates.crt";
-
 // Ids of TLS extensions, RFC 8446 §4.2.
 constexpr uint16_t kSupportedGroups = 10;
 constexpr uint16_t kSignatureAlgorithms = 13;
 constexpr uint16_t kSupportedVersions = 43;
-
-bool SetOffer(SSL_CTX* context, const Offer& offer) {
-  const std::vector<uint16_t>& signatures = offer.signature_algorithms;
-  if (!signatures.empty() &&
-      (SSL_CTX_set_signing_algorithm_prefs(context, signatures.data(), signatures.size()) != 1 ||
-       SSL_CTX_set_verify_algorithm_prefs(context, signatures.data(), signatures.size()) != 1)) {
-    return false;
-  }
-  if (offer.own_order) SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE);
-  SSL_CTX_set_mode(context, offer.split_cbc_records ? SSL_MODE_CBC_RECORD_SPLITTING : 0);
-  return SSL_CTX_set_min_proto_version(context, offer.minimum_version) == 1 &&
-         SSL_CTX_set_max_proto_version(context, offer.maximum_version) == 1 &&
-         SSL_CTX_set1_curves_list(context, offer.groups.c_str()) == 1 &&
-         SSL_CTX_set_strict_cipher_list(context, offer.ciphers.c_str()) == 1;
-}
-
-// The wire form of a list of one protocol id, RFC 7301 §3.1.
-std::string AlpnList(const std::string& id) {
-  return std::string(1, static_cast<char>(static_cast<uint8_t>(id.size()))) + id;
-}
 
 // A list of its own that shares the bytes; null: out of memory.
 bssl::UniquePtr<STACK_OF(CRYPTO_BUFFER)> Copy(const STACK_OF(CRYPTO_BUFFER) * list) {
@@ -55,10 +33,6 @@ bssl::UniquePtr<STACK_OF(CRYPTO_BUFFER)> Copy(const STACK_OF(CRYPTO_BUFFER) * li
       return nullptr;
   }
   return copy;
-}
-
-Error LibraryError(std::string_view doing) {
-  return {std::string(doing) + " failed: " + TakeLibraryError()};
 }
 
 // Calls `predicate` with each 16-bit number of a vector in an extension's body, whose length takes
@@ -142,6 +116,21 @@ tl::expected<void, Error> CheckDefault(const Offer& offer, const CertificateStor
 }
 
 }  // namespace
+
+bool SetOffer(SSL_CTX* context, const Offer& offer) {
+  const std::vector<uint16_t>& signatures = offer.signature_algorithms;
+  if (!signatures.empty() &&
+      (SSL_CTX_set_signing_algorithm_prefs(context, signatures.data(), signatures.size()) != 1 ||
+       SSL_CTX_set_verify_algorithm_prefs(context, signatures.data(), signatures.size()) != 1)) {
+    return false;
+  }
+  if (offer.own_order) SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_mode(context, offer.split_cbc_records ? SSL_MODE_CBC_RECORD_SPLITTING : 0);
+  return SSL_CTX_set_min_proto_version(context, offer.minimum_version) == 1 &&
+         SSL_CTX_set_max_proto_version(context, offer.maximum_version) == 1 &&
+         SSL_CTX_set1_curves_list(context, offer.groups.c_str()) == 1 &&
+         SSL_CTX_set_strict_cipher_list(context, offer.ciphers.c_str()) == 1;
+}
 
 struct ServerContext::Callbacks {
   static ssl_select_cert_result_t SelectCertificate(const SSL_CLIENT_HELLO* hello) {
@@ -249,47 +238,6 @@ tl::expected<std::shared_ptr<const ServerContext>, Error> ServerContext::With(
 
 ServerContext::~ServerContext() {
   SSL_CTX_free(context_);
-}
-
-tl::expected<std::shared_ptr<const ClientContext>, Error> ClientContext::Make(
-    const ClientOptions& options) {
-  if (options.alpn.size() > 255) return tl::unexpected(Error{"the ALPN id is too long"});
-  std::shared_ptr<ClientContext> self(new ClientContext);
-  if (options.verify) {
-    const std::string file = options.ca_file.value_or(kSystemCertificates);
-    const auto certificates = ReadCertificates(file);
-    if (!certificates) return tl::unexpected(certificates.error());
-    auto trusted = TrustStore(*certificates);
-    if (!trusted) return tl::unexpected(Error{file + ": " + trusted.error().text});
-    self->trusted_ = trusted->release();
-  }
-  self->pool_ = CRYPTO_BUFFER_POOL_new();
-  self->context_ = SSL_CTX_new(TLS_with_buffers_method());
-  SSL_CTX* context = self->context_;
-  if (context == nullptr || self->pool_ == nullptr) {
-    return tl::unexpected(LibraryError("making a TLS context"));
-  }
-  SSL_CTX_set0_buffer_pool(context, self->pool_);
-  if (!SetOffer(context, BackendOffer())) {
-    return tl::unexpected(LibraryError("applying the TLS profile"));
-  }
-  if (!options.alpn.empty()) {
-    const std::string list = AlpnList(options.alpn);
-    // Zero is success here, unlike everywhere else.
-    if (SSL_CTX_set_alpn_protos(context, reinterpret_cast<const uint8_t*>(list.data()),
-                                static_cast<unsigned>(list.size())) != 0) {
-      return tl::unexpected(LibraryError("setting the ALPN id"));
-    }
-  }
-  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-  SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
-  return self;
-}
-
-ClientContext::~ClientContext() {
-  SSL_CTX_free(context_);
-  CRYPTO_BUFFER_POOL_free(pool_);
-  X509_STORE_free(trusted_);
 }
 
 std::string LibraryVersion() {

@@ -1,10 +1,9 @@
-// TLS contexts: immutable after making, shared by all workers, thread-safe.
+// What listeners offer under TLS. Contexts are immutable, shared by all workers, thread-safe.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -14,9 +13,7 @@
 #include "tls/error.h"
 #include "tls/profile.h"
 
-struct crypto_buffer_pool_st;  // BoringSSL's CRYPTO_BUFFER_POOL
-struct ssl_ctx_st;             // BoringSSL's SSL_CTX
-struct x509_store_st;          // BoringSSL's X509_STORE
+struct ssl_ctx_st;  // BoringSSL's SSL_CTX
 
 namespace gatepost::tls {
 
@@ -70,33 +67,6 @@ class ServerContext {
   ssl_ctx_st* context_ = nullptr;  // without a certificate: each handshake is given its own
   ServerOptions options_;
   Offer offer_;
-};
-
-struct ClientOptions {
-  bool verify = true;
-  std::optional<std::string> ca_file;  // default: the system's certificates
-  std::string alpn;                    // offered when not empty
-};
-
-// ClientContext is how a pool's backends are spoken to: TLS 1.2 or 1.3. The trusted certificates
-// are read in Make (about 1 MB for the system's): share one context among pools that are alike.
-class ClientContext {
- public:
-  [[nodiscard]] static tl::expected<std::shared_ptr<const ClientContext>, Error> Make(
-      const ClientOptions& options);
-  ~ClientContext();
-  ClientContext(const ClientContext&) = delete;
-  ClientContext& operator=(const ClientContext&) = delete;
-
- private:
-  friend class Channel;
-  ClientContext() = default;
-
-  // Each session keeps the peer's chain; the pool makes that one copy per backend certificate. It
-  // must outlive all connections.
-  crypto_buffer_pool_st* pool_ = nullptr;
-  ssl_ctx_st* context_ = nullptr;
-  x509_store_st* trusted_ = nullptr;  // null: the certificate is not verified
 };
 
 // LibraryVersion names the TLS library: "BoringSSL (API 17)".

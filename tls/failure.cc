@@ -16,7 +16,7 @@ constexpr std::array<std::string_view, 11> kNames = {
     "other"};
 static_assert(kNames.size() == static_cast<size_t>(Failure::kCount));
 
-Failure ClassifyAlert(int alert, bool is_server) {
+Failure ClassifyAlert(int alert) {
   switch (alert) {
     case SSL_AD_BAD_CERTIFICATE:
     case SSL_AD_UNSUPPORTED_CERTIFICATE:
@@ -24,7 +24,8 @@ Failure ClassifyAlert(int alert, bool is_server) {
     case SSL_AD_CERTIFICATE_EXPIRED:
     case SSL_AD_CERTIFICATE_UNKNOWN:
     case SSL_AD_UNKNOWN_CA:
-      return is_server ? Failure::kCertificateUnknown : Failure::kBadAlert;
+    case SSL_AD_CERTIFICATE_REQUIRED:
+      return Failure::kCertificateUnknown;
     case SSL_AD_PROTOCOL_VERSION:
       return Failure::kUnsupportedVersion;
     case SSL_AD_NO_APPLICATION_PROTOCOL:
@@ -68,6 +69,12 @@ std::string_view Name(Failure failure) {
   return kNames[static_cast<size_t>(failure)];
 }
 
+std::string_view Name(FailedCheck check) {
+  static constexpr std::array<std::string_view, static_cast<size_t>(FailedCheck::kCount)> kChecks =
+      {"none", "expired", "not_yet_valid", "name", "unknown_ca", "pin", "certificate"};
+  return kChecks[static_cast<size_t>(check)];
+}
+
 Diagnosis TakeDiagnosis(bool in_handshake, bool is_server) {
   // Beneath the protocol's own error may lie one of the cryptography that says less.
   while (ERR_peek_error() != ERR_peek_last_error() &&
@@ -79,9 +86,9 @@ Diagnosis TakeDiagnosis(bool in_handshake, bool is_server) {
   if (reason >= SSL_AD_REASON_OFFSET) {
     ERR_clear_error();
     const int alert = reason - SSL_AD_REASON_OFFSET;
-    return {ClassifyAlert(alert, is_server), std::string("the peer sent the alert \"") +
-                                                 SSL_alert_desc_string_long(alert) + "\" (" +
-                                                 std::to_string(alert) + ")"};
+    return {ClassifyAlert(alert), std::string("the peer sent the alert \"") +
+                                      SSL_alert_desc_string_long(alert) + "\" (" +
+                                      std::to_string(alert) + ")"};
   }
   const Failure failure = ClassifyReason(reason, in_handshake, is_server);
   std::string text = TakeLibraryError();

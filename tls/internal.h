@@ -25,8 +25,11 @@
 #include <utility>
 #include <vector>
 
+#include "tls/channel.h"
+#include "tls/client_context.h"
 #include "tls/client_verifier.h"
 #include "tls/error.h"
+#include "tls/profile.h"
 
 namespace gatepost::tls {
 
@@ -115,18 +118,26 @@ bool IsAddress(const std::string& name);
 
 // TakeLibraryError returns the library's oldest error in words and clears its queue.
 std::string TakeLibraryError();
+// LibraryError says that `doing` failed, and why.
+Error LibraryError(std::string_view doing);
+
+// SetOffer applies `offer`; false: the library's error queue says why not.
+[[nodiscard]] bool SetOffer(SSL_CTX* context, const Offer& offer);
 
 // VerifyFailure says why a peer's certificate was refused.
 struct VerifyFailure {
   std::string text;
   uint8_t alert;
+  FailedCheck check = FailedCheck::kOther;
 };
 
-// VerifyChain checks `chain` (leaf first) against `store`, and that it stands for `name`. Returns
-// nothing when all is well.
-[[nodiscard]] tl::expected<void, VerifyFailure> VerifyChain(const STACK_OF(CRYPTO_BUFFER) * chain,
-                                                            X509_STORE* store,
-                                                            const std::string& name);
+// VerifyServer checks a server's `chain` (leaf first): against `store` and for `name`, unless
+// `store` is null; and that one of `pins`, unless there are none, is the key of a certificate in
+// the chain as it was verified, or of the leaf where nothing was. Returns until when all of it is
+// valid.
+[[nodiscard]] tl::expected<std::chrono::system_clock::time_point, VerifyFailure> VerifyServer(
+    const STACK_OF(CRYPTO_BUFFER) * chain, X509_STORE* store, const std::string& name,
+    const std::vector<KeyPin>& pins);
 
 // VerifyClient checks a client's `chain` (leaf first) against `store`, and says who it is. Where it
 // is not `verified`, `alert` is what the client should be told.

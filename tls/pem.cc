@@ -270,4 +270,8 @@ std::string TakeLibraryError() {
   return text;
 }
 
+Error LibraryError(std::string_view doing) {
+  return {std::string(doing) + " failed: " + TakeLibraryError()};
+}
+
 }  // namespace gatepost::tls

@@ -147,8 +147,9 @@ tl::expected<Offer, std::vector<SettingError>> MakeOffer(Profile profile,
   return offer;
 }
 
-Offer BackendOffer() {
-  return {kTls12, kTls13, kAllCiphers, kClassicGroups, {}, false, false};
+Offer BackendOffer(uint16_t minimum_version) {
+  return {minimum_version,           kTls13, kAllCiphers, kClassicGroups, {},
+          minimum_version == kTls10, false};
 }
 
 std::string_view VersionText(uint16_t version) {

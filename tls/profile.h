@@ -64,10 +64,10 @@ struct SettingError {
 [[nodiscard]] tl::expected<Offer, std::vector<SettingError>> MakeOffer(
     Profile profile, const OfferSettings& settings = {});
 
-// BackendOffer returns what connections to backends use: TLS 1.2 at least, and every suite that an
-// old server may need, the good ones first. Without the post-quantum group: old servers stumble
-// over a ClientHello of two segments.
-[[nodiscard]] Offer BackendOffer();
+// BackendOffer returns what connections to backends use: every suite that an old server may need,
+// the good ones first. Without the post-quantum group: old servers stumble over a ClientHello of
+// two segments. `minimum_version` as on the wire.
+[[nodiscard]] Offer BackendOffer(uint16_t minimum_version = 0x0303);
 
 // Groups by the names that Facts::group has; what else a library may negotiate counts as "other".
 inline constexpr std::array<std::string_view, 5> kGroupNames = {"X25519MLKEM768", "X25519", "P-256",

@@ -7,6 +7,8 @@
 #include <openssl/sha.h>
 
 #include <algorithm>
+#include <array>
+#include <optional>
 
 #include "tls/internal.h"
 
@@ -50,6 +52,26 @@ std::string FailureText(X509_STORE_CTX* context, const X509& leaf, const std::st
          NameText(X509_get_issuer_name(at)) + ")";
 }
 
+FailedCheck CheckOf(int error) {
+  switch (error) {
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+      return FailedCheck::kExpired;
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+      return FailedCheck::kNotYetValid;
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+      return FailedCheck::kName;
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+      return FailedCheck::kUnknownCa;
+    default:
+      return FailedCheck::kOther;
+  }
+}
+
 tl::expected<bssl::UniquePtr<STACK_OF(X509)>, VerifyFailure> ParseChain(
     const STACK_OF(CRYPTO_BUFFER) * chain) {
   bssl::UniquePtr<STACK_OF(X509)> certificates(sk_X509_new_null());
@@ -73,10 +95,10 @@ tl::expected<void, VerifyFailure> Run(X509_STORE_CTX* context, const X509& leaf,
   const bool good = X509_verify_cert(context) == 1;
   ERR_clear_error();
   if (good) return {};
-  const auto alert =
-      SSL_alert_from_verify_result(static_cast<long>(X509_STORE_CTX_get_error(context)));
+  const int error = X509_STORE_CTX_get_error(context);
+  const auto alert = SSL_alert_from_verify_result(static_cast<long>(error));
   return tl::unexpected(
-      VerifyFailure{FailureText(context, leaf, name), static_cast<uint8_t>(alert)});
+      VerifyFailure{FailureText(context, leaf, name), static_cast<uint8_t>(alert), CheckOf(error)});
 }
 
 // The leaf's issuer must have a CRL; a CA above may have none.
@@ -131,15 +153,18 @@ std::vector<std::string> Emails(const X509& certificate) {
   return emails;
 }
 
-std::string KeyDigest(const X509& certificate) {
-  bssl::UniquePtr<EVP_PKEY> key(X509_get_pubkey(const_cast<X509*>(&certificate)));
+std::optional<KeyPin> KeyDigest(const X509& certificate) {
   uint8_t* der = nullptr;
-  const int size = key ? i2d_PUBKEY(key.get(), &der) : 0;
+  const int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(&certificate), &der);
   bssl::UniquePtr<uint8_t> owner(der);
   ERR_clear_error();
-  if (size <= 0) return {};
-  uint8_t digest[SHA256_DIGEST_LENGTH];
-  SHA256(der, static_cast<size_t>(size), digest);
+  if (size <= 0) return std::nullopt;
+  KeyPin digest;
+  SHA256(der, static_cast<size_t>(size), digest.data());
+  return digest;
+}
+
+std::string Hexadecimal(const KeyPin& digest) {
   std::string text;
   for (const uint8_t byte : digest) {
     constexpr char kDigits[] = "0123456789abcdef";
@@ -149,13 +174,43 @@ std::string KeyDigest(const X509& certificate) {
   return text;
 }
 
+std::string Base64(const KeyPin& digest) {
+  std::array<uint8_t, 45> text;
+  const size_t size = EVP_EncodeBlock(text.data(), digest.data(), digest.size());
+  return {reinterpret_cast<const char*>(text.data()), size};
+}
+
+// Whether one of `pins` is the key of one of `certificates`.
+tl::expected<void, VerifyFailure> CheckPins(const std::vector<const X509*>& certificates,
+                                            const std::vector<KeyPin>& pins) {
+  if (pins.empty()) return {};
+  for (const X509* certificate : certificates) {
+    const auto digest = KeyDigest(*certificate);
+    if (digest && std::find(pins.begin(), pins.end(), *digest) != pins.end()) return {};
+  }
+  const auto leaf = KeyDigest(*certificates.front());
+  return tl::unexpected(
+      VerifyFailure{"none of the pins is " +
+                        std::string(certificates.size() == 1 ? "the certificate's key"
+                                                             : "a key of the certificate's chain") +
+                        " (its own is " + (leaf ? Base64(*leaf) : "not readable") + ")",
+                    SSL_AD_BAD_CERTIFICATE, FailedCheck::kPin});
+}
+
 }  // namespace
 
-tl::expected<void, VerifyFailure> VerifyChain(const STACK_OF(CRYPTO_BUFFER) * chain,
-                                              X509_STORE* store, const std::string& name) {
+tl::expected<std::chrono::system_clock::time_point, VerifyFailure> VerifyServer(
+    const STACK_OF(CRYPTO_BUFFER) * chain, X509_STORE* store, const std::string& name,
+    const std::vector<KeyPin>& pins) {
+  auto valid_until = std::chrono::system_clock::time_point::max();
+  if (store == nullptr && pins.empty()) return valid_until;
   const auto certificates = ParseChain(chain);
   if (!certificates) return tl::unexpected(certificates.error());
   X509* leaf = sk_X509_value(certificates->get(), 0);
+  if (store == nullptr) {  // what stands behind the leaf proves nothing
+    if (auto pinned = CheckPins({leaf}, pins); !pinned) return tl::unexpected(pinned.error());
+    return valid_until;
+  }
   bssl::UniquePtr<X509_STORE_CTX> context(X509_STORE_CTX_new());
   bool ready = context &&
                X509_STORE_CTX_init(context.get(), store, leaf, certificates->get()) == 1 &&
@@ -174,7 +229,14 @@ tl::expected<void, VerifyFailure> VerifyChain(const STACK_OF(CRYPTO_BUFFER) * ch
         "there is no usable name to verify the certificate against: \"" + Printable(name) + "\"",
         SSL_AD_INTERNAL_ERROR});
   }
-  return Run(context.get(), *leaf, name);
+  if (auto good = Run(context.get(), *leaf, name); !good) return tl::unexpected(good.error());
+  std::vector<const X509*> verified;
+  for (const X509* certificate : X509_STORE_CTX_get0_chain(context.get())) {
+    verified.push_back(certificate);
+    valid_until = std::min(valid_until, TimePoint(X509_get0_notAfter(certificate)));
+  }
+  if (auto pinned = CheckPins(verified, pins); !pinned) return tl::unexpected(pinned.error());
+  return valid_until;
 }
 
 VerifiedClient VerifyClient(const STACK_OF(CRYPTO_BUFFER) * chain, X509_STORE* store) {
@@ -206,7 +268,7 @@ VerifiedClient VerifyClient(const STACK_OF(CRYPTO_BUFFER) * chain, X509_STORE* s
   client.certificate.verified = true;
   client.certificate.common_name = CommonName(X509_get_subject_name(leaf));
   client.certificate.emails = Emails(*leaf);
-  client.certificate.spki_sha256 = KeyDigest(*leaf);
+  if (const auto digest = KeyDigest(*leaf)) client.certificate.spki_sha256 = Hexadecimal(*digest);
   return client;
 }
 

@@ -46,10 +46,6 @@ tl::expected<sasl::Secret, std::string> ReadPassword(const std::filesystem::path
   return password;
 }
 
-std::string MemberName(const config::Member& member) {
-  return member.host + ":" + std::to_string(member.port);
-}
-
 }  // namespace
 
 protocols::Protocol FromConfig(config::Protocol protocol) {
@@ -64,12 +60,20 @@ protocols::Protocol FromConfig(config::Protocol protocol) {
   return protocols::Protocol::kImap;
 }
 
-Pool::Pool(const config::Pool& settings, protocols::Protocol protocol,
-           std::shared_ptr<const tls::ClientContext> tls, observe::Metrics& metrics,
-           sasl::Secret master_password)
+std::string MemberName(const config::Member& member) {
+  return member.host + ":" + std::to_string(member.port);
+}
+
+uint16_t MinimumVersion(const config::Pool& pool) {
+  constexpr uint16_t kTls10 = 0x0301;
+  return static_cast<uint16_t>(kTls10 + static_cast<uint16_t>(pool.tls_minimum_version));
+}
+
+Pool::Pool(const config::Pool& settings, protocols::Protocol protocol, size_t index,
+           observe::Metrics& metrics, sasl::Secret master_password)
     : settings_(settings),
       protocol_(protocol),
-      tls_(std::move(tls)),
+      index_(index),
       master_password_(std::move(master_password)) {
   using observe::Metric;
   const std::string_view name = settings_.name;
@@ -87,6 +91,24 @@ Pool::Pool(const config::Pool& settings, protocols::Protocol protocol,
   };
   series_.early_used = early("used");
   series_.early_unused = early("unused");
+  const auto handshakes = [&](std::string_view resumed) {
+    return metrics.Counter(Metric::kBackendTlsHandshakes, {name, protocol_name, resumed});
+  };
+  series_.tls_full = handshakes("no");
+  series_.tls_resumed = handshakes("yes");
+  const auto tls_failure = [&](std::string_view reason) {
+    return metrics.Counter(Metric::kBackendTlsFailures, {name, protocol_name, reason});
+  };
+  series_.tls_timeout = tls_failure("timeout");
+  for (size_t i = 1; i < series_.tls_failures.size(); ++i) {
+    const auto failure = static_cast<tls::Failure>(i);
+    // The one stands for several checks, the other is of servers.
+    if (failure == tls::Failure::kVerify || failure == tls::Failure::kClientCertificate) continue;
+    series_.tls_failures[i] = tls_failure(tls::Name(failure));
+  }
+  for (size_t i = 1; i < series_.failed_checks.size(); ++i) {
+    series_.failed_checks[i] = tls_failure(tls::Name(static_cast<tls::FailedCheck>(i)));
+  }
   series_.connect_duration =
       metrics.Histogram(Metric::kBackendConnectDuration, {name, protocol_name});
   series_.login_duration = metrics.Histogram(Metric::kBackendLoginDuration, {name, protocol_name});
@@ -147,25 +169,13 @@ tl::expected<std::unique_ptr<Directory>, std::string> Directory::Make(const conf
   const auto add = [&](const config::Pool& settings,
                        protocols::Protocol protocol) -> tl::expected<void, std::string> {
     if (directory->Find(settings.name, protocol) != nullptr) return {};
-    std::shared_ptr<const tls::ClientContext> context;
-    if (settings.tls != config::BackendTls::kNone) {
-      tls::ClientOptions options;
-      options.verify = settings.verify;
-      if (settings.ca_file) options.ca_file = settings.ca_file->string();
-      options.alpn = settings.tls == config::BackendTls::kImplicit
-                         ? std::string(protocols::AlpnId(protocol))
-                         : std::string();
-      auto made = tls::ClientContext::Make(options);
-      if (!made) return tl::unexpected("pool." + settings.name + ": " + made.error().text);
-      context = std::move(*made);
-    }
     sasl::Secret master_password;
     if (settings.master_password_file) {
       auto read = ReadPassword(*settings.master_password_file);
       if (!read) return tl::unexpected("pool." + settings.name + ": " + read.error());
       master_password = std::move(*read);
     }
-    directory->pools_.push_back(std::make_unique<Pool>(settings, protocol, std::move(context),
+    directory->pools_.push_back(std::make_unique<Pool>(settings, protocol, directory->pools_.size(),
                                                        metrics, std::move(master_password)));
     return {};
   };

@@ -1,11 +1,13 @@
 // The pools: their members, how to speak to them, which member a user meets, what they can do.
 //
-// Made once from the configuration, shared by all workers. Only the capabilities change, behind a
-// mutex that is taken once a connection. Thread-safe.
+// Made once from the configuration, shared by all workers. Only the capabilities and the troubles
+// change, behind mutexes that are taken once a connection at most. Thread-safe.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -15,15 +17,19 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "gateway/backends/troubles.h"
 #include "gateway/observe/metrics.h"
 #include "protocols/engines.h"
 #include "protocols/sasl/credentials.h"
-#include "tls/context.h"
+#include "tls/channel.h"
 
 namespace gatepost::backends {
 
 struct PoolSeries {
   observe::CounterId connected, refused, timeout, tls_failed, rejected, early_used, early_unused;
+  observe::CounterId tls_full, tls_resumed, tls_timeout;
+  std::array<observe::CounterId, static_cast<size_t>(tls::Failure::kCount)> tls_failures;
+  std::array<observe::CounterId, static_cast<size_t>(tls::FailedCheck::kCount)> failed_checks;
   observe::HistogramId connect_duration, login_duration;
   std::vector<observe::GaugeId> member_sessions;
 };
@@ -31,13 +37,13 @@ struct PoolSeries {
 // Pool is a pool as one protocol uses it.
 class Pool {
  public:
-  Pool(const config::Pool& settings, protocols::Protocol protocol,
-       std::shared_ptr<const tls::ClientContext> tls, observe::Metrics& metrics,
-       sasl::Secret master_password = {});
+  // `index`: its place in the directory.
+  Pool(const config::Pool& settings, protocols::Protocol protocol, size_t index,
+       observe::Metrics& metrics, sasl::Secret master_password = {});
 
   [[nodiscard]] const config::Pool& settings() const { return settings_; }
   [[nodiscard]] protocols::Protocol protocol() const { return protocol_; }
-  [[nodiscard]] const std::shared_ptr<const tls::ClientContext>& tls() const { return tls_; }
+  [[nodiscard]] size_t index() const { return index_; }
   [[nodiscard]] const PoolSeries& series() const { return series_; }
   // MasterLogin returns what the master user logs in with on behalf of `user`; nothing where the
   // pool has none. Only for users whom another than the backend has found out to be who they are.
@@ -55,13 +61,15 @@ class Pool {
   // Whether the first attempt to learn them has ended, well or not.
   [[nodiscard]] bool probed() const;
   void SetProbed();
+  [[nodiscard]] Troubles& troubles() const { return troubles_; }
 
  private:
   config::Pool settings_;
   protocols::Protocol protocol_;
-  std::shared_ptr<const tls::ClientContext> tls_;
+  size_t index_;
   sasl::Secret master_password_;
   PoolSeries series_;
+  mutable Troubles troubles_;
   mutable std::mutex mutex_;
   std::shared_ptr<const protocols::Capabilities> capabilities_;
   bool probed_ = false;
@@ -69,8 +77,8 @@ class Pool {
 
 class Directory {
  public:
-  // Makes every pool that a listener uses; fails with a text that names the pool and the CA file or
-  // the master password's file, which are read here.
+  // Makes every pool that a listener uses; fails with a text that names the pool and the master
+  // password's file, which is read here.
   [[nodiscard]] static tl::expected<std::unique_ptr<Directory>, std::string> Make(
       const config::Config& config, observe::Metrics& metrics);
 
@@ -84,5 +92,11 @@ class Directory {
 
 // FromConfig translates the configuration's protocol.
 [[nodiscard]] protocols::Protocol FromConfig(config::Protocol protocol);
+
+// MemberName returns "host:port", as logs and metrics have it.
+[[nodiscard]] std::string MemberName(const config::Member& member);
+
+// MinimumVersion returns the oldest TLS version that the pool's backends may have, as on the wire.
+[[nodiscard]] uint16_t MinimumVersion(const config::Pool& pool);
 
 }  // namespace gatepost::backends

@@ -41,6 +41,35 @@ std::string Describe(const protocols::Failed& failed) {
   return text;
 }
 
+std::string_view CauseOf(const protocols::Failed& failed) {
+  static constexpr std::array<std::string_view,
+                              static_cast<size_t>(protocols::BackendFailure::kCount)>
+      kNames = {"refuses_service", "unavailable", "protocol",   "no_starttls",
+                "no_mechanism",    "injection",   "unencodable"};
+  return kNames[static_cast<size_t>(failed.reason)];
+}
+
+std::string CountFailure(Worker& worker, const Pool& pool, const net::Stream& stream) {
+  const tls::Channel* channel = stream.channel();
+  // In TLS 1.3 a backend refuses our certificate when for us the handshake is over.
+  if (channel == nullptr ||
+      (channel->established() && channel->failure() != tls::Failure::kCertificateUnknown)) {
+    return "connection_lost";
+  }
+  const PoolSeries& series = pool.series();
+  worker.shard().Add(series.tls_failed);
+  if (channel->failure() == tls::Failure::kVerify) {
+    const tls::FailedCheck check = channel->failed_check();
+    worker.shard().Add(series.failed_checks[static_cast<size_t>(check)]);
+    return "tls_" + std::string(tls::Name(check));
+  }
+  // Without a failure of TLS, the connection was reset.
+  const tls::Failure failure =
+      channel->failure() == tls::Failure::kNone ? tls::Failure::kEof : channel->failure();
+  worker.shard().Add(series.tls_failures[static_cast<size_t>(failure)]);
+  return "tls_" + std::string(tls::Name(failure));
+}
+
 bool IsMisconfigured(protocols::BackendFailure reason) {
   using protocols::BackendFailure;
   return reason == BackendFailure::kNoStartTls || reason == BackendFailure::kNoMechanism ||
@@ -70,7 +99,9 @@ void Opening::OnDialed(net::Dial&) {
   if (dial->result() != net::Dial::Result::kConnected) {
     worker_.shard().Add(dial->result() == net::Dial::Result::kTimeout ? series.timeout
                                                                       : series.refused);
-    return Finish(State::kFailed, dial->error());
+    static constexpr std::array<std::string_view, static_cast<size_t>(net::Dial::Result::kCount)>
+        kCauses = {"", "unreachable", "connect_timeout", "unresolved"};
+    return Fail(State::kFailed, kCauses[static_cast<size_t>(dial->result())], dial->error());
   }
   worker_.shard().Add(series.connected);
   worker_.shard().Observe(series.connect_duration,
@@ -97,7 +128,7 @@ void Opening::OnDialed(net::Dial&) {
 }
 
 void Opening::StartTls() {
-  stream_->StartTls(pool_.tls(), pool_.ServerName(member_));
+  stream_->StartTls(worker_.peers().Of(pool_, member_));
 }
 
 void Opening::OnPlaintext(net::Stream&, net::Bytes plaintext) {
@@ -110,23 +141,28 @@ void Opening::OnStreamEvent(net::Stream&, net::Stream::Event event) {
   if (!engine_) return;
   switch (event) {
     case net::Stream::Event::kTlsEstablished:
+      worker_.shard().Add(stream_->channel()->resumed() ? pool_.series().tls_resumed
+                                                        : pool_.series().tls_full);
       if (pool_.settings().tls == config::BackendTls::kStartTls) engine_->TlsStarted();
       return Talk();
     case net::Stream::Event::kEnd:
-      return Finish(State::kFailed, "the backend closed the connection");
-    case net::Stream::Event::kFailed:
-      if (stream_->channel() != nullptr && !stream_->channel()->established()) {
-        worker_.shard().Add(pool_.series().tls_failed);
-        return Finish(State::kFailed, "TLS with the backend: " + stream_->error());
-      }
-      return Finish(State::kFailed, stream_->error());
+      return Fail(State::kFailed, "closed", "the backend closed the connection");
+    case net::Stream::Event::kFailed: {
+      const std::string cause = CountFailure(worker_, pool_, *stream_);
+      return Fail(State::kFailed, cause,
+                  (cause.starts_with("tls_") ? "TLS with the backend: " : "") + stream_->error());
+    }
     case net::Stream::Event::kDrained:
       return;
   }
 }
 
 void Opening::OnDeadline() {
-  Finish(State::kFailed, "the backend did not answer in time");
+  if (stream_ && stream_->channel() != nullptr && !stream_->channel()->established()) {
+    worker_.shard().Add(pool_.series().tls_failed);
+    worker_.shard().Add(pool_.series().tls_timeout);
+  }
+  Fail(State::kFailed, "timeout", "the backend did not answer in time");
 }
 
 void Opening::Talk() {
@@ -135,24 +171,29 @@ void Opening::Talk() {
   stream_->Write(output.view());
   if (std::holds_alternative<protocols::StartTls>(action)) return StartTls();
   if (std::holds_alternative<protocols::Ready>(action)) {
-    if (state_ == State::kOpening) Finish(State::kReady, {});
-    return;
+    if (state_ != State::kOpening) return;
+    net::Deadlines::Disarm(*this);
+    state_ = State::kReady;
+    ReportSuccess(worker_, pool_, Stage::kOpening, member_);
+    return observer_->OnOpened(*this);
   }
   const auto* failed = std::get_if<protocols::Failed>(&action);
   if (failed == nullptr) return;
   worker_.shard().Add(pool_.series().rejected);
-  Finish(IsMisconfigured(failed->reason) ? State::kMisconfigured : State::kFailed,
-         Describe(*failed));
+  Fail(IsMisconfigured(failed->reason) ? State::kMisconfigured : State::kFailed, CauseOf(*failed),
+       Describe(*failed));
 }
 
-void Opening::Finish(State state, std::string error) {
+void Opening::Fail(State state, std::string_view cause, std::string error) {
   net::Deadlines::Disarm(*this);
+  // One that was ready may be given up by the backend when it likes.
+  if (state_ == State::kOpening) {
+    ReportFailure(worker_, pool_, Stage::kOpening, member_, cause, error);
+  }
   state_ = state;
   error_ = std::move(error);
-  if (state != State::kReady) {
-    engine_.reset();
-    if (stream_) worker_.Bury(std::move(stream_));
-  }
+  engine_.reset();
+  if (stream_) worker_.Bury(std::move(stream_));
   observer_->OnOpened(*this);
 }
 

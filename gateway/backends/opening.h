@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "config/schema.h"
 #include "gateway/backends/directory.h"
@@ -74,7 +75,8 @@ class Opening final : private net::Deadlines::Entry,
 
   void StartTls();
   void Talk();
-  void Finish(State state, std::string error);
+  // `cause` is what the log counts failures by, `error` says it in full.
+  void Fail(State state, std::string_view cause, std::string error);
 
   Worker& worker_;
   const Pool& pool_;
@@ -93,6 +95,11 @@ class Opening final : private net::Deadlines::Entry,
 
 // Describe says in words what an engine's failure means.
 [[nodiscard]] std::string Describe(const protocols::Failed& failed);
+// CauseOf is the same in one word, for ReportFailure.
+[[nodiscard]] std::string_view CauseOf(const protocols::Failed& failed);
+// CountFailure counts the failure of a backend's stream, and returns its cause in one word, for
+// ReportFailure; where TLS failed it begins with "tls_".
+[[nodiscard]] std::string CountFailure(Worker& worker, const Pool& pool, const net::Stream& stream);
 // IsMisconfigured tells the failures that no other member and no waiting will mend.
 [[nodiscard]] bool IsMisconfigured(protocols::BackendFailure reason);
 

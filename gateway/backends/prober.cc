@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/backends/prober.h"
 
-#include <string>
 #include <utility>
 
 #include "gateway/backends/directory.h"
@@ -35,17 +34,7 @@ class Prober::Probe final : private net::Deadlines::Entry, public Opening::Obser
       opening->Leave();
       const auto engine = opening->TakeEngine();
       pool_.SetCapabilities(engine->capabilities());
-      last_error_.clear();
       return Rest(kKnownMs);
-    }
-    if (opening->error() != last_error_) {  // once a cause, not once an attempt
-      worker_.log().Write(
-          observe::Level::kWarning, "probe_failed",
-          {{"pool", pool_.settings().name},
-           {"protocol", protocols::Name(pool_.protocol())},
-           {"backend", opening->member().host + ":" + std::to_string(opening->member().port)},
-           {"detail", opening->error()}});
-      last_error_ = opening->error();
     }
     if (member_ + 1 < pool_.settings().members.size()) return Open(member_ + 1);
     Rest(pool_.capabilities() ? kKnownMs : kUnknownMs);
@@ -62,7 +51,6 @@ class Prober::Probe final : private net::Deadlines::Entry, public Opening::Obser
   Pool& pool_;
   size_t member_ = 0;
   std::unique_ptr<Opening> opening_;
-  std::string last_error_;
 };
 
 Prober::Prober(Worker& worker) {

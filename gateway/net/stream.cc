@@ -47,9 +47,8 @@ void Stream::StartTls(std::shared_ptr<const tls::ServerContext> context) {
   awaiting_hello_ = true;
 }
 
-void Stream::StartTls(std::shared_ptr<const tls::ClientContext> context, std::string server_name) {
-  channel_ =
-      std::make_unique<tls::Channel>(io_.transport, std::move(context), std::move(server_name));
+void Stream::StartTls(std::shared_ptr<tls::Peer> peer) {
+  channel_ = std::make_unique<tls::Channel>(io_.transport, std::move(peer));
   channel_->Start();
   SendTransport();
 }

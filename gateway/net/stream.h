@@ -21,6 +21,7 @@
 #include "gateway/net/signer.h"
 #include "gateway/net/uv_handle.h"
 #include "tls/channel.h"
+#include "tls/client_context.h"
 #include "tls/context.h"
 
 namespace gatepost::net {
@@ -97,10 +98,10 @@ class Stream final : private Signer::Client, private HelloQueue::Client {
   // destroyed. For an owner that can't destroy it yet, since the Stream is calling.
   void Abandon();
 
-  // StartTls begins TLS: as a server, or as a client that expects `server_name`. Everything that
-  // was written before goes out in cleartext, everything after is encrypted.
+  // StartTls begins TLS: as a server, or as a client of `peer`. Everything that was written before
+  // goes out in cleartext, everything after is encrypted.
   void StartTls(std::shared_ptr<const tls::ServerContext> context);
-  void StartTls(std::shared_ptr<const tls::ClientContext> context, std::string server_name);
+  void StartTls(std::shared_ptr<tls::Peer> peer);
 
   // Write sends `plaintext`, encrypted where TLS is active. It never fails visibly: a broken
   // connection is reported by an event. What can't be sent at once is copied.

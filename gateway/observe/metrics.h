@@ -38,6 +38,8 @@ enum class Metric : uint8_t {
   kAuthDuration,
   kBackendConnections,
   kBackendEarlyConnections,
+  kBackendTlsHandshakes,
+  kBackendTlsFailures,
   kBackendConnectDuration,
   kBackendLoginDuration,
   kLoginDuration,

@@ -44,10 +44,6 @@ bool IsTemporary(LoginFailure failure) {
          failure == LoginFailure::kTooManyConnections || failure == LoginFailure::kRateLimited;
 }
 
-std::string MemberText(const config::Member& member) {
-  return member.host + ":" + std::to_string(member.port);
-}
-
 }  // namespace
 
 Session::Session(Worker& worker, auth::SessionId id, const ListenerRuntime& listener,
@@ -410,10 +406,8 @@ bool Session::ChooseCredentials(auth::Verdict& verdict) {
 // OpenBackend begins to connect to the member whose turn it is, unless that has begun already or a
 // connection lies ready (and `fresh` does not forbid it).
 Session::Wait Session::OpenBackend(bool fresh) {
-  const config::Member& member = login_->backend
-                                     ? *login_->backend
-                                     : pool_->settings().members[login_->order[login_->attempt]];
-  backend_name_ = MemberText(member);
+  const config::Member& member = MemberOf(*login_);
+  backend_name_ = backends::MemberName(member);
   std::unique_ptr<backends::Opening>& opening = login_->opening;
   if (login_->early && opening->member() == member) {
     EndEarly(true);
@@ -438,7 +432,7 @@ Session::Wait Session::DoConnecting() {
       return Wait::kBackend;
     case State::kFailed: {
       const std::unique_ptr<backends::Opening> failed = std::move(login_->opening);
-      return NextBackend(LoginFailure::kUnavailable, failed->error());
+      return NextBackend({}, failed->error());
     }
     case State::kMisconfigured: {
       const std::unique_ptr<backends::Opening> failed = std::move(login_->opening);
@@ -457,7 +451,9 @@ Session::Wait Session::DoConnecting() {
 
 Session::Wait Session::DoBackendLogin() {
   if (client_->failed()) return Close(CloseReason::kClientGone);
-  if (backend_->failed()) return NextBackend(LoginFailure::kUnavailable, backend_->error());
+  if (backend_->failed()) {
+    return NextBackend(backends::CountFailure(worker_, *pool_, *backend_), backend_->error());
+  }
   protocols::ClientAction action = login_->client->Next(login_->backend_input, login_->output);
   backend_->Write(login_->output.view());
   login_->output.Clear();
@@ -465,15 +461,16 @@ Session::Wait Session::DoBackendLogin() {
       Overloaded{
           [&](protocols::NeedInput&) {
             if (!backend_->ended() && !expired_) return Wait::kBackend;
-            return NextBackend(LoginFailure::kUnavailable,
-                               expired_ ? "the backend did not answer in time"
-                                        : "the backend closed the connection during the login");
+            return expired_ ? NextBackend("timeout", "the backend did not answer in time")
+                            : NextBackend("closed",
+                                          "the backend closed the connection during the login");
           },
           [&](protocols::StartTls&) {  // comes only before Ready
-            return NextBackend(LoginFailure::kUnavailable, "STARTTLS out of turn");
+            return NextBackend("protocol", "STARTTLS out of turn");
           },
           [&](protocols::Ready&) { return Wait::kBackend; },  // comes only without credentials
           [&](protocols::LoggedIn& logged_in) {
+            backends::ReportSuccess(worker_, *pool_, backends::Stage::kLogin, MemberOf(*login_));
             worker_.shard().Observe(pool_->series().login_duration,
                                     static_cast<double>(Now() - phase_started_ms_) / 1e3);
             return BeginRelay(logged_in.reply);
@@ -493,30 +490,32 @@ Session::Wait Session::DoBackendLogin() {
               return Fail(LoginFailure::kBadCredentials, detail);
             }
             if (backends::IsMisconfigured(failed.reason)) {
+              ReportLoginFailure(backends::CauseOf(failed), detail);
               return Fail(LoginFailure::kBackendMisconfigured, detail);
             }
-            return NextBackend(LoginFailure::kUnavailable, detail);
+            return NextBackend(backends::CauseOf(failed), detail);
           }},
       action);
 }
 
 // NextBackend tries the pool's next member, or gives up. `detail` may be the dropped stream's own
 // text: what is buried lives until the end of the loop iteration.
-Session::Wait Session::NextBackend(LoginFailure otherwise, const std::string& detail) {
+Session::Wait Session::NextBackend(std::string_view cause, const std::string& detail) {
   DropBackend();
   // The backend may have given up a connection that waited, just when it was needed: no fault of
   // the member's, and no answer to the login was heard.
   if (login_->waited) return OpenBackend(true);
+  if (!cause.empty()) ReportLoginFailure(cause, detail);
   if (!login_->backend && login_->attempt + 1 < login_->order.size()) {
-    worker_.log().Write(observe::Level::kWarning, "backend_failed",
-                        {{"id", worker_.IdText(id_)},
-                         {"pool", pool_->settings().name},
-                         {"backend", backend_name_},
-                         {"detail", WithoutPassword(detail)}});
     ++login_->attempt;
     return OpenBackend();
   }
-  return Fail(otherwise, detail);
+  return Fail(LoginFailure::kUnavailable, detail);
+}
+
+void Session::ReportLoginFailure(std::string_view cause, const std::string& detail) {
+  backends::ReportFailure(worker_, *pool_, backends::Stage::kLogin, MemberOf(*login_), cause,
+                          WithoutPassword(detail));
 }
 
 // WithoutPassword returns a backend's words for the log, unless they quote the password.
@@ -605,11 +604,8 @@ Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
     relay_.emplace(*client_, login->server->MakeScanner());
     if (relay_->scanner() != nullptr &&
         listener_.settings.bare_newline == config::BareNewline::kReject) {
-      const config::Member& member = login->backend
-                                         ? *login->backend
-                                         : pool_->settings().members[static_cast<size_t>(member_)];
-      relogin_ =
-          std::make_unique<Relogin>(Relogin{std::move(*login->credentials), member, member_});
+      relogin_ = std::make_unique<Relogin>(
+          Relogin{std::move(*login->credentials), MemberOf(*login), member_});
     }
   }
   if (!relogin_) certificate_.reset();
@@ -804,6 +800,10 @@ void Session::EndEarly(bool used) {
   worker_.EndEarly();
   worker_.shard().Add(used ? pool_->series().early_used : pool_->series().early_unused);
   if (!used) login_->opening.reset();
+}
+
+const config::Member& Session::MemberOf(const Login& login) const {
+  return login.backend ? *login.backend : pool_->settings().members[login.order[login.attempt]];
 }
 
 void Session::SetMember(int32_t index) {

@@ -108,7 +108,9 @@ class Session final : public net::Stream::Observer,
   Wait BeginBackend();
   bool ChooseCredentials(auth::Verdict& verdict);
   Wait OpenBackend(bool fresh = false);
-  Wait NextBackend(protocols::LoginFailure otherwise, const std::string& detail);
+  // `cause`: what to report of the member; empty where the Opening has done so.
+  Wait NextBackend(std::string_view cause, const std::string& detail);
+  void ReportLoginFailure(std::string_view cause, const std::string& detail);
   Wait Fail(protocols::LoginFailure reason, std::string_view detail);
   Wait BeginRelay(const protocols::LoginReply& reply);
   Wait BeginRelogin();
@@ -123,6 +125,8 @@ class Session final : public net::Stream::Observer,
   void EndEarly(bool used);
   void DropBackend();
   void SetMember(int32_t index);
+  // MemberOf is the member whose turn it is in `login`.
+  [[nodiscard]] const config::Member& MemberOf(const Login& login) const;
   void ArmDeadline();
   [[nodiscard]] uint64_t Now() const;
   [[nodiscard]] uint64_t PreloginLeft() const;

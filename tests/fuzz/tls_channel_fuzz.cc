@@ -19,6 +19,7 @@
 
 #include "tls/certificate_store.h"
 #include "tls/channel.h"
+#include "tls/client_context.h"
 #include "tls/context.h"
 
 namespace {
@@ -123,7 +124,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Feed(server, server_wire, wire, split);
   } else {
     Transport client_wire;
-    Channel client(client_wire, contexts.client, "mail.example");
+    Channel client(client_wire, std::make_shared<Peer>(contexts.client, "mail.example"));
     Establish(client, client_wire, server, server_wire);
     if (phase == 1) {  // garbage on an established connection
       Feed(server, server_wire, wire, split);

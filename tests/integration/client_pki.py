@@ -1,6 +1,7 @@
-# Client certificates for the tests: a CA of its own, leaves of every kind, and revocation lists, made
-# by the openssl command.
+# Certificates of clients and backends for the tests: a CA of its own, leaves of every kind, and
+# revocation lists, made by the openssl command.
 # SPDX-License-Identifier: Apache-2.0
+import base64
 import pathlib
 import ssl
 import subprocess
@@ -51,11 +52,14 @@ class ClientPki:
                 "-addext", "keyUsage=critical,keyCertSign,cRLSign",
                 "-keyout", self.directory / "ca.key", "-out", self.ca)
 
-    def issue(self, name, subject=None, email=None, usage="clientAuth", expired=False):
-        """Makes <name>.pem and <name>.key; returns `name`."""
+    def issue(self, name, subject=None, email=None, usage="clientAuth", expired=False, host=None):
+        """Makes <name>.pem and <name>.key; returns `name`. With `host`: a server's."""
+        usage = "serverAuth" if host else usage
         extensions = ["-addext", f"extendedKeyUsage={usage}"]
         if email:
             extensions += ["-addext", f"subjectAltName=email:{email}"]
+        if host:
+            extensions += ["-addext", f"subjectAltName=DNS:{host}"]
         request = self.directory / f"{name}.csr"
         openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                 "-subj", subject or f"/CN={name}", *extensions,
@@ -89,11 +93,26 @@ class ClientPki:
 
     def key_sha256(self, name):
         """What the reference says how to get."""
-        public = openssl("x509", "-in", self.files(name)[0], "-noout", "-pubkey")
+        return self._key_sha256(self.files(name)[0])
+
+    @staticmethod
+    def _key_sha256(certificate):
+        public = openssl("x509", "-in", certificate, "-noout", "-pubkey")
         der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], check=True,
                              input=public.encode(), capture_output=True).stdout
         return subprocess.run(["sha256sum"], input=der, check=True,
                               capture_output=True).stdout.decode().split()[0]
+
+    def pin(self, name=None):
+        """The key as pin_sha256 has it; without a name the CA's."""
+        digest = self._key_sha256(self.files(name)[0] if name else self.ca)
+        return base64.b64encode(bytes.fromhex(digest)).decode()
+
+    def server_context(self, name):
+        """A server that presents <name>.pem."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.files(name))
+        return context
 
     def subject(self, name):
         """The subject as RFC 4514 has it, by OpenSSL."""

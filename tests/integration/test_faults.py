@@ -307,6 +307,12 @@ class SeveralMembers(FaultTestCase):
             relay = threading.Thread(target=self.pipe_once, args=(sock, backend.port), daemon=True)
             relay.start()
             poll_until(lambda: self.attempt(gate, "imaps").startswith("l OK"), "a login")
+            failed = gate.log_lines(event="backend_failed")
+            self.assertEqual([line["cause"] for line in failed], ["unreachable"])
+            recovered = gate.wait_log(event="backend_recovered")
+            self.assertEqual(len(recovered), 1)
+            self.assertEqual(recovered[0]["backend"], f"{HOST}:{port}")
+            self.assertGreaterEqual(int(recovered[0]["failures"]), 2)
             gate.settled()
             sock.close()
 

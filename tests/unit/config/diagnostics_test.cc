@@ -341,6 +341,40 @@ tls = 'none'
 server_name = 'x'
 )", "CL",
      R"(g.toml:4:15: pool.a.server_name: has no effect with tls = "none"; remove it, or use tls = "starttls" or "implicit")"},
+    {"pin_without_tls", R"([pool.a]
+members = ['b:143']
+pin_sha256 = ['Xvl6yWJGUVMHZkmXAbgDyJfDVtOXMQqJDcqPMHpRqmQ=']
+)", "CL",
+     R"(g.toml:3:14: pool.a.pin_sha256: has no effect with tls = "none"; remove it, or use tls = "starttls" or "implicit")"},
+    {"minimum_version_without_tls", R"([pool.a]
+members = ['b:143']
+tls_minimum_version = '1.3'
+)", "CL",
+     R"(g.toml:3:23: pool.a.tls_minimum_version: has no effect with tls = "none"; remove it, or use tls = "starttls" or "implicit")"},
+    {"pin_in_hexadecimal", R"([pool.a]
+members = ['b:143']
+tls = 'starttls'
+pin_sha256 = ['5ef97ac962465153076649970']
+)", "CL",
+     R"(g.toml:4:15: pool.a.pin_sha256[1]: "5ef97ac962465153076649970" is not allowed; use SHA-256 digests of public keys (SubjectPublicKeyInfo) in base64, of 44 characters each, for example: pin_sha256 = ["Xvl6yWJGUVMHZkmXAbgDyJfDVtOXMQqJDcqPMHpRqmQ="])"},
+    {"pin_that_is_not_canonical", R"([pool.a]
+members = ['b:143']
+tls = 'starttls'
+pin_sha256 = ['Xvl6yWJGUVMHZkmXAbgDyJfDVtOXMQqJDcqPMHpRqmR=']
+)", "CL",
+     R"(g.toml:4:15: pool.a.pin_sha256[1]: "Xvl6yWJGUVMHZkmXAbgDyJfDVtOXMQqJDcqPMHpRqmR=" is not allowed; use SHA-256 digests of public keys (SubjectPublicKeyInfo) in base64, of 44 characters each, for example: pin_sha256 = ["Xvl6yWJGUVMHZkmXAbgDyJfDVtOXMQqJDcqPMHpRqmQ="])"},
+    {"client_certificate_without_key", R"([pool.a]
+members = ['b:143']
+tls = 'starttls'
+client_certificate = 'x'
+)", "CL",
+     R"(g.toml:4:22: pool.a.client_certificate: needs client_key beside it, for example: client_key = "/etc/gatepost/backend-client.key")"},
+    {"client_key_without_certificate", R"([pool.a]
+members = ['b:143']
+tls = 'starttls'
+client_key = 'x'
+)", "CL",
+     R"(g.toml:4:14: pool.a.client_key: needs client_certificate beside it, for example: client_certificate = "/etc/gatepost/backend-client.pem")"},
     {"server_name_invalid", R"([pool.a]
 members = ['b:143']
 tls = 'implicit'

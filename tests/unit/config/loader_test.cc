@@ -101,6 +101,10 @@ tls = "implicit"
 verify = false
 ca_file = "ca"
 server_name = "::1"
+pin_sha256 = ["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="]
+client_certificate = "ours.pem"
+client_key = "ours.key"
+tls_minimum_version = "1.0"
 connect_timeout = "500ms"
 login_timeout = "10m"
 [pool.outgoing]
@@ -156,6 +160,11 @@ drain_timeout = "0s"
   EXPECT_FALSE(pop.verify);
   EXPECT_EQ(pop.ca_file, "/conf/ca");
   EXPECT_EQ(pop.server_name, "::1");
+  ASSERT_EQ(pop.pins.size(), 1U);
+  for (size_t i = 0; i < pop.pins[0].size(); ++i) EXPECT_EQ(pop.pins[0][i], i);
+  EXPECT_EQ(pop.client_certificate, "/conf/ours.pem");
+  EXPECT_EQ(pop.client_key, "/conf/ours.key");
+  EXPECT_EQ(pop.tls_minimum_version, TlsVersion::k10);
   EXPECT_EQ(pop.connect_timeout, milliseconds(500));
   EXPECT_EQ(pop.login_timeout, std::chrono::minutes(10));
   EXPECT_EQ(config->pools[1].login, BackendLogin::kNone);

@@ -99,6 +99,8 @@ std::string FileWith(const Row& row) {
       {"[pool.stores]",
        {{"members", "members = ['a:25']"},
         {"tls", "tls = 'starttls'"},
+        {"client_certificate", "client_certificate = 'c'"},
+        {"client_key", "client_key = 'k'"},
         {"master_user", "master_user = 'm'"},
         {"master_password_file", "master_password_file = 'p'"}}},
       {"[authority]", {{"kind", "kind = 'passwords'"}, {"file", "file = 'f'"}}},

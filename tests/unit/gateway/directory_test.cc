@@ -22,8 +22,8 @@ config::Pool Stores(size_t members) {
 
 TEST(Pool, AUserMeetsTheSameMemberFromEveryReplica) {
   observe::Metrics metrics;
-  const Pool one(Stores(5), protocols::Protocol::kImap, nullptr, metrics);
-  const Pool two(Stores(5), protocols::Protocol::kImap, nullptr, metrics);
+  const Pool one(Stores(5), protocols::Protocol::kImap, 0, metrics);
+  const Pool two(Stores(5), protocols::Protocol::kImap, 0, metrics);
   std::map<uint32_t, int> share;
   for (int i = 0; i < 5000; ++i) {
     const std::string user = "user" + std::to_string(i) + "@example.org";
@@ -38,8 +38,8 @@ TEST(Pool, AUserMeetsTheSameMemberFromEveryReplica) {
 
 TEST(Pool, LosingAMemberMovesOnlyItsUsers) {
   observe::Metrics metrics;
-  const Pool whole(Stores(5), protocols::Protocol::kImap, nullptr, metrics);
-  const Pool less(Stores(4), protocols::Protocol::kImap, nullptr, metrics);  // without the last
+  const Pool whole(Stores(5), protocols::Protocol::kImap, 0, metrics);
+  const Pool less(Stores(4), protocols::Protocol::kImap, 0, metrics);  // without the last
   for (int i = 0; i < 2000; ++i) {
     const std::string user = "user" + std::to_string(i);
     const auto order = whole.Order(user);
@@ -55,9 +55,9 @@ TEST(Pool, LosingAMemberMovesOnlyItsUsers) {
 TEST(Pool, ItsMasterUserActsForOthers) {
   observe::Metrics metrics;
   config::Pool settings = Stores(1);
-  EXPECT_FALSE(Pool(settings, protocols::Protocol::kImap, nullptr, metrics).MasterLogin("alice"));
+  EXPECT_FALSE(Pool(settings, protocols::Protocol::kImap, 0, metrics).MasterLogin("alice"));
   settings.master_user = "gate";
-  const Pool pool(settings, protocols::Protocol::kImap, nullptr, metrics, sasl::Secret("m p"));
+  const Pool pool(settings, protocols::Protocol::kImap, 0, metrics, sasl::Secret("m p"));
   const auto login = pool.MasterLogin("alice");
   ASSERT_TRUE(login);
   EXPECT_EQ(login->authorization_identity, "alice");

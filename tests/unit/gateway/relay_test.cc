@@ -128,7 +128,8 @@ class RelayTest : public testing::Test, public Stream::Observer {
       tls::ClientOptions client;
       client.verify = false;
       client_->StartTls(*tls::ServerContext::Make(server));
-      client_peer_.stream->StartTls(*tls::ClientContext::Make(client), "mail.example");
+      client_peer_.stream->StartTls(
+          std::make_shared<tls::Peer>(*tls::ClientContext::Make(client), "mail.example"));
     }
     client_->ResumeReading();
     client_peer_.stream->ResumeReading();

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tls/channel.h"
+#include "tls/client_context.h"
 
 namespace gatepost::tls::test {
 
@@ -47,8 +48,10 @@ inline std::string Deliver(Transport& from, Channel& to, const Pieces& pieces = 
 struct Pair {
   Pair(std::shared_ptr<const ClientContext> client_context,
        std::shared_ptr<const ServerContext> server_context, std::string name = "mail.example")
-      : client(client_wire, std::move(client_context), std::move(name)),
-        server(server_wire, std::move(server_context)) {}
+      : Pair(std::make_shared<Peer>(std::move(client_context), std::move(name)),
+             std::move(server_context)) {}
+  Pair(std::shared_ptr<Peer> peer, std::shared_ptr<const ServerContext> server_context)
+      : client(client_wire, std::move(peer)), server(server_wire, std::move(server_context)) {}
 
   // Handshake runs until both sides stop sending; returns whether both are established.
   bool Handshake(const Pieces& pieces = Whole()) {

@@ -367,8 +367,9 @@ TEST(ChannelPair, SeveralChannelsShareATransport) {
   const auto server_context = MakeServer();
   const auto client_context = MakeClient();
   Transport wire;  // all four channels on one, as in a worker
-  Channel client_a(wire, client_context, "mail.example");
-  Channel client_b(wire, client_context, "mail.example");
+  const auto peer = std::make_shared<Peer>(client_context, "mail.example");
+  Channel client_a(wire, peer);
+  Channel client_b(wire, peer);
   Channel server_a(wire, server_context);
   Channel server_b(wire, server_context);
   std::vector<uint8_t> plaintext(1 << 17);

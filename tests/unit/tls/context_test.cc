@@ -217,7 +217,7 @@ TEST(BackendVerification, SaysWhichCertificateExpiredAndWhen) {
   BIO_set_mem_eof_return(SSL_get_rbio(backend.get()), -1);
 
   Transport wire;
-  Channel client(wire, *ClientContext::Make(TrustTestRoot()), "store1");
+  Channel client(wire, std::make_shared<Peer>(*ClientContext::Make(TrustTestRoot()), "store1"));
   client.Start();
   BIO_write(SSL_get_rbio(backend.get()), wire.outgoing.data(),
             static_cast<int>(wire.outgoing.size()));
@@ -276,7 +276,7 @@ TEST(ClientContext, ReadsTheSystemsCertificates) {
 
 TEST(ClientContext, RecognisesABackendThatDoesNotSpeakTls) {
   Transport wire;
-  Channel client(wire, MakeClient(), "mail.example");
+  Channel client(wire, std::make_shared<Peer>(MakeClient(), "mail.example"));
   client.Start();
   const std::string_view greeting = "220 store1 ESMTP\r\n";
   std::vector<uint8_t> plaintext(greeting.size() + Channel::kPlaintextMargin);

@@ -10,6 +10,7 @@
 
 #include "tests/unit/tls/test_certificates.h"
 #include "tls/certificate_store.h"
+#include "tls/client_context.h"
 #include "tls/context.h"
 
 namespace gatepost::tls::test {

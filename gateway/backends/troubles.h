@@ -1,0 +1,76 @@
+// What is wrong with the members of a pool, told once for each cause and not once for each session.
+//
+// Whoever meets a member reports here how it went. The log gets the first failure of a kind, then
+// one in ten minutes with the number of those between, and one line when the member works again.
+// Thread-safe: one for a pool, shared by all workers; while nothing fails, no lock is taken.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "config/schema.h"
+
+namespace gatepost {
+class Worker;
+}
+
+namespace gatepost::backends {
+
+class Pool;
+
+// How far an attempt came: a member that greets may still fail at every login.
+enum class Stage : uint8_t { kOpening, kLogin };
+
+class Troubles {
+ public:
+  static constexpr uint64_t kAgainMs = 10 * 60'000;
+  static constexpr uint64_t kFlapMs = 60'000;  // between two lines where it worked in between
+
+  // Failed notes a failure at `now_ms` (any clock that all workers share). Returns how many of the
+  // same cause were kept back since the last line, or nothing where this one is, too.
+  [[nodiscard]] std::optional<uint64_t> Failed(Stage stage, const config::Member& member,
+                                               std::string_view cause, uint64_t now_ms);
+
+  // Works notes that `stage` went well. Returns what a line should say about it, or nothing where
+  // no line said that the member fails.
+  struct Recovery {
+    uint64_t failures;
+    uint64_t lasted_ms;
+  };
+  [[nodiscard]] std::optional<Recovery> Works(Stage stage, const config::Member& member,
+                                              uint64_t now_ms);
+
+ private:
+  struct Trouble {
+    Stage stage;
+    std::string cause;
+    uint64_t since_ms;
+    uint64_t told_ms;
+    uint64_t failures;   // since since_ms
+    uint64_t kept_back;  // since told_ms
+    bool failing;        // as far as the log says
+  };
+  using MemberKey = std::pair<std::string, uint16_t>;
+
+  std::atomic<uint32_t> failing_{0};
+  std::mutex mutex_;
+  std::map<MemberKey, std::vector<Trouble>> members_;
+};
+
+// ReportFailure notes a failure and writes `event=backend_failed` where it is news. `detail`: one
+// line, without secrets.
+void ReportFailure(Worker& worker, const Pool& pool, Stage stage, const config::Member& member,
+                   std::string_view cause, std::string_view detail);
+
+// ReportSuccess writes `event=backend_recovered` where that is news.
+void ReportSuccess(Worker& worker, const Pool& pool, Stage stage, const config::Member& member);
+
+}  // namespace gatepost::backends
