@@ -25,6 +25,7 @@ class Figure:
     quick: tuple = ()
     serious: tuple = ()
     fresh: bool = False  # the proxy is restarted before: memory
+    far: bool = False  # the backend is FAR_MS away
     rsa: bool = False  # needs the RSA certificate, whatever the command line says
     also: tuple = ()  # further numbers for the table: (key, title, scale)
 
@@ -52,6 +53,9 @@ class Target:
         return self.library in ("", kind["library"]) and \
             not (of_handshakes and kind["certificate"] == "rsa")
 
+
+# A round trip to the far backend: every figure in units of it is a number of round trips.
+FAR_MS = 20
 
 SESSIONS = {"quick": ("--operations", "600", "--connections", "32"),
             "serious": ("--operations", "4000", "--connections", "32")}
@@ -114,6 +118,13 @@ FIGURES = [
            login=False, rsa=True, options=("--connections", "16"),
            quick=("--seconds", "2"), serious=("--seconds", "6"),
            also=(("quiet_p99_ms", "alone p99 ms", 1.0), ("storm_p50_ms", "p50 ms", 1.0))),
+    *(Figure(f"far-{name}", f"{title} login, backend {FAR_MS} ms away, p50", "ms", "rate",
+             key="login_p50_ms", protocol=protocol, login=False, far=True,
+             quick=("--rate", "20", "--seconds", "3"), serious=("--rate", "20", "--seconds", "10"),
+             also=(("login_min_ms", "the fastest, in round trips", 1 / FAR_MS),
+                   ("login_p99_ms", "p99 ms", 1.0)))
+      for name, title, protocol in (("imaps", "IMAPS", "imap"), ("pop3s", "POP3S", "pop3"),
+                                    ("smtps", "SMTPS", "smtp"))),
     Figure("churn", "connect and close, no byte", "CPU-µs", "churn", login=False,
            quick=("--operations", "2000", "--connections", "16"),
            serious=("--operations", "10000", "--connections", "16")),

@@ -174,6 +174,7 @@ class Gatepost(Peer):
     name, title, speaks_mail = "gatepost", "Gatepost", True
     binary = None  # set by the command line
     password_file = False
+    pool_keys = ""
 
     def configure(self):
         def table(protocol, tls):
@@ -194,13 +195,23 @@ class Gatepost(Peer):
             certificates=certificates, authority=authority, directory=self.directory,
             workers=self.workers, listeners="".join(table(*key) for key in self.ports),
             pools="".join(f'[pool.{protocol}]\nmembers = ["127.0.0.1:{self.backend[protocol]}"]\n'
-                          for protocol in PROTOCOLS)), "toml")
+                          f'{self.pool_keys}' for protocol in PROTOCOLS)), "toml")
         return [self.binary, "serve", "--config", config]
 
 
 class GatepostPasswords(Gatepost):
     name, title = "gatepost-passwords", "Gatepost, password file"
     password_file = True
+
+
+class GatepostEarly(Gatepost):
+    name, title = "gatepost-early", "Gatepost, connect_early"
+    pool_keys = "connect_early = true\n"
+
+
+class GatepostReady(Gatepost):
+    name, title = "gatepost-ready", "Gatepost, ready_connections"
+    pool_keys = "ready_connections = 8\n"
 
 
 class GatepostOther(Gatepost):
@@ -338,5 +349,8 @@ class Hitch(Peer):
         return ["hitch", f"--config={config}"]
 
 
-ALL = {peer.name: peer for peer in (Gatepost, GatepostPasswords, GatepostOther, Haproxy,
-                                    NginxStream, NginxMail, Dovecot, Stunnel, Hitch)}
+ALL = {peer.name: peer for peer in (Gatepost, GatepostEarly, GatepostReady,
+                                    GatepostPasswords, GatepostOther, Haproxy, NginxStream,
+                                    NginxMail, Dovecot, Stunnel, Hitch)}
+# Nearer the backend they are as they are without it.
+FAR_ONLY = ("gatepost-early", "gatepost-ready")

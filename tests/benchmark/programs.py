@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,12 +22,23 @@ class Backend:
     """The cheap backend; `ports` by protocol. Ends with its standard input."""
 
     def __init__(self, folder):
-        self.process = subprocess.Popen([Path(folder) / "tests/benchmark/bench_backend"],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._start([Path(folder) / "tests/benchmark/bench_backend"])
+
+    def _start(self, command):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True)
         self.ports = json.loads(self.process.stdout.readline())
 
     def stop(self):
         end(self.process)
+
+
+class FarBackend(Backend):
+    """The backend on `ports`, one round trip away."""
+
+    def __init__(self, ports, round_trip_ms):
+        self._start([sys.executable, ROOT / "tests/benchmark/far_backend.py", str(round_trip_ms),
+                     *(str(ports[protocol]) for protocol in ("imap", "pop3", "smtp"))])
 
 
 def end(process):

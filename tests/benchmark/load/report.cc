@@ -17,6 +17,7 @@ void Report::Latency(const std::string& name, std::vector<double> seconds) {
   const auto at = [&](double part) {
     return seconds[static_cast<size_t>(part * static_cast<double>(seconds.size() - 1))] * 1000;
   };
+  Number(name + "_min_ms", at(0));
   Number(name + "_p50_ms", at(0.5));
   Number(name + "_p99_ms", at(0.99));
   Number(name + "_max_ms", at(1));
