@@ -154,6 +154,76 @@ void CheckCertificateLogins(const Config& config, Findings& findings) {
   }
 }
 
+void CheckCertificates(const Config& config, Findings& findings) {
+  Uniqueness names("the name", findings);
+  Uniqueness chains("the chain", findings);
+  for (size_t i = 0; i < config.certificates.size(); ++i) {
+    const Certificate& certificate = config.certificates[i];
+    const std::string path = Indexed("certificate", i);
+    const auto has = [&](const char* key) { return findings.Has(path + key); };
+    const auto add = [&](const std::string& key, const std::string& message) {
+      findings.Add(findings.PlaceOf(path + key), path + key, message);
+    };
+    if (has(".directory")) {
+      for (const char* key : {".chain", ".key"}) {
+        if (!has(key)) continue;
+        add(key,
+            "cannot stand beside directory, which finds its pairs by itself; remove one of both, "
+            "or make a [[certificate]] of its own for the pair");
+      }
+    } else if (has(".chain") != has(".key")) {
+      const std::string missing = has(".chain") ? "key" : "chain";
+      add("." + missing, "is missing; use a file's path, for example: " + missing +
+                             " = \"/etc/gatepost/tls/" +
+                             (has(".chain") ? "privkey.pem\"" : "fullchain.pem\""));
+    } else if (!has(".chain")) {
+      if (!findings.Sound(path)) continue;  // no table at all
+      add("",
+          "names no files; use chain and key, or a folder with pairs, for example: "
+          "directory = \"/etc/letsencrypt/live\"");
+    } else if (certificate.chain) {
+      chains.Claim(certificate.chain->string(), path + ".chain",
+                   "one table is enough; remove the other");
+    }
+    if (!certificate.name.empty()) {
+      names.Claim(certificate.name, path + ".name",
+                  "use another one, for example: name = " + Quote(certificate.name + "-2"));
+    }
+  }
+}
+
+// A listener's certificates exist, each once.
+void CheckListenerCertificates(const Config& config, Findings& findings) {
+  if (!findings.Sound("certificate")) return;
+  std::vector<std::string_view> known;
+  for (const Certificate& certificate : config.certificates) {
+    if (!certificate.name.empty()) known.push_back(certificate.name);
+  }
+  for (size_t i = 0; i < config.listeners.size(); ++i) {
+    const std::string path = Indexed("listener", i) + ".certificates";
+    Uniqueness elements("the certificate", findings);
+    if (!findings.Sound(path)) continue;
+    for (size_t k = 0; k < config.listeners[i].certificates.size(); ++k) {
+      const PlacedName& wanted = config.listeners[i].certificates[k];
+      if (std::find(known.begin(), known.end(), wanted.name) != known.end()) {
+        elements.Claim(wanted.name, Indexed(path, k), "remove it");
+        continue;
+      }
+      std::string message = "no [[certificate]] is named " + Quote(wanted.name);
+      if (known.empty()) {
+        message += "; none has a name";
+      } else {
+        message += "; there is ";
+        for (const auto name : known) message += (name == known[0] ? "" : ", ") + Quote(name);
+      }
+      message += "; give it one, for example: name = " + Quote(wanted.name);
+      const auto nearest = Nearest(wanted.name, known);
+      if (!nearest.empty()) message += " (did you mean " + Quote(nearest) + "?)";
+      findings.Add(wanted.place, Indexed(path, k), message);
+    }
+  }
+}
+
 // Each listener's pool exists, and the listeners of a pool speak one protocol.
 void CheckListenerPools(const Config& config, Findings& findings) {
   if (config.pools.empty() && !findings.Sound("pool")) return;
@@ -320,7 +390,8 @@ void CheckKeys(const Config& config, Findings& findings) {
     findings.Add({}, "certificate",
                  "at least one is needed, for STARTTLS too, for example: [[certificate]] with "
                  "chain = \"/etc/gatepost/tls/fullchain.pem\" and "
-                 "key = \"/etc/gatepost/tls/privkey.pem\"");
+                 "key = \"/etc/gatepost/tls/privkey.pem\", or with "
+                 "directory = \"/etc/letsencrypt/live\"");
   }
   if (config.listeners.empty() && findings.Sound("listener")) {
     findings.Add({}, "listener",
@@ -331,6 +402,8 @@ void CheckKeys(const Config& config, Findings& findings) {
   for (size_t i = 0; i < config.listeners.size(); ++i) {
     CheckListener(config.listeners[i], Indexed("listener", i), findings);
   }
+  CheckCertificates(config, findings);
+  CheckListenerCertificates(config, findings);
   CheckListenerPools(config, findings);
   CheckCertificateLogins(config, findings);
   for (const Pool& pool : config.pools) {
@@ -348,8 +421,10 @@ void CheckMachine(const Config& config, Findings& findings) {
     }
   };
   for (size_t i = 0; i < config.certificates.size(); ++i) {
-    check_file(config.certificates[i].chain, Indexed("certificate", i) + ".chain");
-    check_file(config.certificates[i].key, Indexed("certificate", i) + ".key");
+    const Certificate& certificate = config.certificates[i];
+    const std::string path = Indexed("certificate", i);
+    if (certificate.chain) check_file(*certificate.chain, path + ".chain");
+    if (certificate.key) check_file(*certificate.key, path + ".key");
   }
   for (size_t i = 0; i < config.listeners.size(); ++i) {
     const Listener& listener = config.listeners[i];

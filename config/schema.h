@@ -58,9 +58,12 @@ struct PlacedName {
   Place place;
 };
 
+// One pair, or all that are in a directory.
 struct Certificate {
-  std::filesystem::path chain;
-  std::filesystem::path key;
+  std::string name;  // for Listener::certificates; unique; empty: it has none
+  std::optional<std::filesystem::path> chain;
+  std::optional<std::filesystem::path> key;
+  std::optional<std::filesystem::path> directory;  // instead of both
   Place place;
 };
 
@@ -70,6 +73,8 @@ struct Listener {
   std::vector<SocketAddress> addresses;
   ListenerTls tls = ListenerTls::kStartTls;
   CleartextLogin cleartext_login = CleartextLogin::kDeny;
+  std::vector<PlacedName> certificates;  // names of Certificates; empty: all, in their order
+  bool strict_sni = false;
   TlsProfile profile = TlsProfile::kIntermediate;
   // Instead of the profile's; nothing or empty: as the profile has it.
   std::optional<TlsVersion> tls_minimum_version;
@@ -157,6 +162,7 @@ struct Process {
   uint32_t workers = 0;             // 0: one per core
   std::optional<std::string> user;  // to become after binding, when started as root
   milliseconds drain_timeout{30'000};
+  milliseconds file_poll_interval{60'000};  // of TLS files, beside the file system's events
 };
 
 struct Config {

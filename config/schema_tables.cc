@@ -66,6 +66,13 @@ Table<Listener> ListenerTable() {
                       "How TLS begins: on the client's command, or with the first byte."),
           ChoiceField("cleartext_login", &Listener::cleartext_login, "\"deny\"",
                       "Whether passwords are taken without TLS; only with tls = \"starttls\"."),
+          NamesField("certificates", &Listener::certificates, "names of [[certificate]] tables",
+                     "[\"customers\"]",
+                     "Certificates that clients of this listener see, the default one first.")
+              .Default("all, in the order of the file"),
+          BooleanField("strict_sni", &Listener::strict_sni, "true",
+                       "Refuse a client that asks for a name that no certificate has "
+                       "(unrecognized_name), rather than show it the default certificate."),
           ChoiceField("tls_profile", &Listener::profile, "\"intermediate\"",
                       "TLS versions and ciphers offered: 1.3 only, 1.2 with forward secrecy too, "
                       "or 1.0 and up with what old clients need."),
@@ -218,10 +225,16 @@ SchemaTables::SchemaTables()
                   {
                       PathField("chain", &Certificate::chain, "\"/etc/gatepost/tls/fullchain.pem\"",
                                 "Certificate, then its intermediates (PEM).")
-                          .Required(),
+                          .Default("none: directory is used"),
                       PathField("key", &Certificate::key, "\"/etc/gatepost/tls/privkey.pem\"",
                                 "Private key of the certificate (PEM, no passphrase).")
-                          .Required(),
+                          .Default("none: directory is used"),
+                      PathField("directory", &Certificate::directory, "\"/etc/letsencrypt/live\"",
+                                "Folder with any number of pairs, instead of chain and key.")
+                          .Default("none: chain and key are used"),
+                      TextField("name", &Certificate::name, IsLabel, kLabel, "\"customers\"",
+                                "Name by which listeners choose it; unique.")
+                          .Default("none"),
                   }},
       listener(ListenerTable()),
       pool(PoolTable()),
@@ -262,6 +275,10 @@ SchemaTables::SchemaTables()
                   .Default("no change"),
               DurationField("drain_timeout", &Process::drain_timeout, kNone, hours(24), "\"30s\"",
                             "How long sessions may go on after SIGTERM."),
+              DurationField("file_poll_interval", &Process::file_poll_interval, kShort, hours(24),
+                            "\"1m\"",
+                            "How often TLS files are looked at, beside the events of the file "
+                            "system, which do not come from network mounts."),
           }} {}
 
 }  // namespace gatepost::config

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/listener_tls.h"
 
-#include <filesystem>
 #include <map>
-#include <optional>
+#include <tl/expected.hpp>
 #include <tuple>
 #include <utility>
 
@@ -78,63 +77,40 @@ std::vector<std::string> CheckOffer(const config::Listener& listener, const std:
   return errors;
 }
 
-// Maker makes contexts from one state of all files. Listeners that are alike share a context, and
-// those with the same CA and CRL files what was read from them.
+// Maker makes contexts from one state of all files. Listeners that are alike share a context.
 class Maker {
  public:
-  Maker(std::shared_ptr<const tls::CertificateStore> certificates, std::string file)
-      : certificates_(std::move(certificates)), file_(std::move(file)) {}
-
-  // For returns the listener's context, or what is wrong with its keys and files; `path` is what
-  // the listener is called there, "listener[1]". `before`: what it had so far, or null.
-  tl::expected<std::shared_ptr<const tls::ServerContext>, std::vector<std::string>> For(
-      const config::Listener& listener, const std::string& path, const tls::ServerContext* before);
+  // For returns the listener's context, or what is wrong. `before`: what it had so far, or null.
+  tl::expected<std::shared_ptr<const tls::ServerContext>, tls::Error> For(
+      const config::Listener& listener, const ListenerFiles& files,
+      const tls::ServerContext* before);
 
  private:
-  using Files = std::pair<std::filesystem::path, std::optional<std::filesystem::path>>;
-  using Verifier = std::shared_ptr<const tls::ClientVerifier>;
-  using Key = std::tuple<config::TlsProfile, tls::OfferSettings, config::Protocol, Verifier, bool>;
-
-  tl::expected<Verifier, std::string> VerifierOf(const config::Listener& listener);
-
-  std::shared_ptr<const tls::CertificateStore> certificates_;
-  std::string file_;
-  std::map<Files, Verifier> verifiers_;
+  using Key = std::tuple<config::TlsProfile, tls::OfferSettings, config::Protocol, bool, bool,
+                         const void*, const void*>;
   std::map<Key, std::shared_ptr<const tls::ServerContext>> contexts_;
 };
 
-tl::expected<std::shared_ptr<const tls::ServerContext>, std::vector<std::string>> Maker::For(
-    const config::Listener& listener, const std::string& path, const tls::ServerContext* before) {
-  std::vector<std::string> errors = CheckOffer(listener, path, file_);
-  auto verifier = VerifierOf(listener);
-  if (!verifier) errors.push_back(At(file_, listener.place) + path + ": " + verifier.error());
-  if (!errors.empty()) return tl::unexpected(std::move(errors));
-
+tl::expected<std::shared_ptr<const tls::ServerContext>, tls::Error> Maker::For(
+    const config::Listener& listener, const ListenerFiles& files,
+    const tls::ServerContext* before) {
   const bool require = listener.client_certificates == config::ClientCertificates::kRequire;
   tls::OfferSettings offer = OfferSettingsOf(listener);
-  auto& context = contexts_[{listener.profile, offer, listener.protocol, *verifier, require}];
+  auto& context = contexts_[{listener.profile, offer, listener.protocol, require,
+                             listener.strict_sni, files.certificates.get(), files.verifier.get()}];
   if (context) return context;
   const std::string_view alpn = protocols::AlpnId(backends::FromConfig(listener.protocol));
-  auto made = before != nullptr
-                  ? before->With(certificates_, *verifier)
-                  : tls::ServerContext::Make({FromConfig(listener.profile), std::string(alpn),
-                                              certificates_, std::move(offer), *verifier, require});
-  if (!made) {
-    return tl::unexpected(
-        std::vector<std::string>{At(file_, listener.place) + path + ": " + made.error().text});
-  }
+  auto made = before != nullptr ? before->With(files.certificates, files.verifier)
+                                : tls::ServerContext::Make({.profile = FromConfig(listener.profile),
+                                                            .alpn = std::string(alpn),
+                                                            .certificates = files.certificates,
+                                                            .settings = std::move(offer),
+                                                            .client_verifier = files.verifier,
+                                                            .require_client_certificate = require,
+                                                            .strict_sni = listener.strict_sni});
+  if (!made) return tl::unexpected(made.error());
   context = std::move(*made);
   return context;
-}
-
-tl::expected<Maker::Verifier, std::string> Maker::VerifierOf(const config::Listener& listener) {
-  if (listener.client_certificates == config::ClientCertificates::kOff) return nullptr;
-  auto& verifier = verifiers_[{*listener.client_ca_file, listener.client_crl_file}];
-  if (verifier) return verifier;
-  auto made = tls::ClientVerifier::Make(*listener.client_ca_file, listener.client_crl_file);
-  if (!made) return tl::unexpected(made.error().text);
-  verifier = std::move(*made);
-  return verifier;
 }
 
 }  // namespace
@@ -144,23 +120,40 @@ std::string At(const std::string& file, const config::Place& place) {
   return file + ":" + std::to_string(place.line) + ":" + std::to_string(place.column) + ": ";
 }
 
-tl::expected<ListenerContexts, std::vector<std::string>> MakeListenerContexts(
-    const config::Config& config, const std::shared_ptr<const tls::CertificateStore>& certificates,
-    const std::string& file, const ListenerContexts* before) {
+std::vector<std::string> CheckOffers(const config::Config& config, const std::string& file) {
   std::vector<std::string> errors;
-  ListenerContexts contexts;
-  Maker maker(certificates, file);
   for (size_t i = 0; i < config.listeners.size(); ++i) {
-    auto context = maker.For(config.listeners[i], "listener[" + std::to_string(i + 1) + "]",
-                             before == nullptr ? nullptr : (*before)[i].get());
-    if (context) {
-      contexts.push_back(std::move(*context));
-    } else {
-      errors.insert(errors.end(), context.error().begin(), context.error().end());
+    for (std::string& error :
+         CheckOffer(config.listeners[i], "listener[" + std::to_string(i + 1) + "]", file)) {
+      errors.push_back(std::move(error));
     }
   }
-  if (!errors.empty()) return tl::unexpected(std::move(errors));
-  return contexts;
+  return errors;
+}
+
+MadeContexts MakeListenerContexts(const config::Config& config,
+                                  const std::vector<ListenerFiles>& files,
+                                  const ListenerContexts& before) {
+  MadeContexts made;
+  made.contexts = before;
+  made.contexts.resize(config.listeners.size());
+  made.problems.resize(config.listeners.size());
+  Maker maker;
+  for (size_t i = 0; i < config.listeners.size(); ++i) {
+    const config::Listener& listener = config.listeners[i];
+    const bool complete =
+        listener.client_certificates == config::ClientCertificates::kOff || files[i].verifier;
+    const bool sound =
+        tls::MakeOffer(FromConfig(listener.profile), OfferSettingsOf(listener)).has_value();
+    if (!complete || !sound) continue;
+    auto context = maker.For(listener, files[i], made.contexts[i].get());
+    if (context) {
+      made.contexts[i] = std::move(*context);
+    } else {
+      made.problems[i] = context.error().text;
+    }
+  }
+  return made;
 }
 
 }  // namespace gatepost

@@ -4,11 +4,11 @@
 
 #include <memory>
 #include <string>
-#include <tl/expected.hpp>
 #include <vector>
 
 #include "config/schema.h"
 #include "tls/certificate_store.h"
+#include "tls/client_verifier.h"
 #include "tls/context.h"
 
 namespace gatepost {
@@ -20,12 +20,27 @@ using ListenerContexts = std::vector<std::shared_ptr<const tls::ServerContext>>;
 // At returns "FILE:LINE:COLUMN: ", the beginning of an error's line.
 [[nodiscard]] std::string At(const std::string& file, const config::Place& place);
 
-// MakeListenerContexts checks the listeners' TLS keys, reads their CA and CRL files, and makes the
-// contexts; on failure every problem as "FILE:LINE:COLUMN: what", where `file` is the
-// configuration's name. With `before`, the contexts of the same configuration from an earlier state
-// of its files, sessions made with those are resumed with the new ones.
-[[nodiscard]] tl::expected<ListenerContexts, std::vector<std::string>> MakeListenerContexts(
-    const config::Config& config, const std::shared_ptr<const tls::CertificateStore>& certificates,
-    const std::string& file, const ListenerContexts* before = nullptr);
+// CheckOffers returns what is wrong with the listeners' tls_ keys, each "FILE:LINE:COLUMN: what".
+[[nodiscard]] std::vector<std::string> CheckOffers(const config::Config& config,
+                                                   const std::string& file);
+
+// What a listener's files held.
+struct ListenerFiles {
+  std::shared_ptr<const tls::CertificateStore> certificates;
+  std::shared_ptr<const tls::ClientVerifier> verifier;  // null: there are no client certificates
+};
+
+struct MadeContexts {
+  ListenerContexts contexts;          // where a listener's cannot be made: what it had before
+  std::vector<std::string> problems;  // one a listener; empty: none
+};
+
+// MakeListenerContexts makes contexts of `files` (one a listener) for listeners in which
+// CheckOffers found nothing wrong. With `before`, the contexts made from an earlier state of the
+// files, sessions made with those are resumed with the new ones; else it is empty. A listener of
+// client certificates whose verifier is null is left as it was.
+[[nodiscard]] MadeContexts MakeListenerContexts(const config::Config& config,
+                                                const std::vector<ListenerFiles>& files,
+                                                const ListenerContexts& before);
 
 }  // namespace gatepost

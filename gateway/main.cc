@@ -17,7 +17,6 @@
 #include "gateway/auth/passwords.h"
 #include "gateway/process.h"
 #include "protocols/buffer.h"
-#include "tls/certificate_store.h"
 #include "tls/context.h"
 
 namespace {
@@ -77,6 +76,24 @@ void PrintCertificateUsers(const config::Listener& settings, const auth::Certifi
   }
 }
 
+void PrintCertificates(const TlsFiles& files) {
+  fmt::print("\nCertificates\n");
+  const auto now = std::chrono::system_clock::now();
+  for (const auto& certificate : files.certificates()) {
+    const tls::CertificateInfo& info = certificate->info();
+    const auto days =
+        std::chrono::duration_cast<std::chrono::hours>(info.not_after - now).count() / 24;
+    fmt::print("  {}\n    {}, {} days left (until {:%Y-%m-%d}), issued by {}\n    for {}\n",
+               info.chain_file.string(), info.key_text, days,
+               fmt::gmtime(std::chrono::system_clock::to_time_t(info.not_after)), info.issuer,
+               fmt::join(info.names, ", "));
+  }
+  for (const TlsFiles::Status& status : files.statuses()) {
+    if (status.problem.empty()) continue;
+    fmt::print("  {}\n    NOT USED: {}\n", status.part, status.problem);
+  }
+}
+
 int Check(const std::string& file) {
   const auto prepared = Load(file);
   if (!prepared) {
@@ -97,14 +114,18 @@ int Check(const std::string& file) {
                protocols::Name(listener->protocol), addresses, implicit ? "TLS" : "STARTTLS",
                implicit ? "" : (cleartext ? "cleartext login: yes" : "cleartext login: no"),
                settings.pool);
-    const tls::Offer& offer = prepared->contexts[listener->index]->offer();
+    const tls::ServerContext& context = *prepared->tls_files->contexts()[listener->index];
+    const tls::Offer& offer = context.offer();
     std::string groups;
     for (const char c : offer.groups) groups += c == ':' ? std::string(", ") : std::string(1, c);
     fmt::print("    TLS {}{}, groups {}{}\n", tls::VersionText(offer.minimum_version),
                offer.minimum_version == offer.maximum_version ? "" : " and up", groups,
                offer.minimum_version < kTls12 ? ", below TLS 1.2: for old devices alone" : "");
-    if (const tls::ClientVerifier* verifier =
-            prepared->contexts[listener->index]->client_verifier()) {
+    const auto& shown = context.certificates()->certificates();
+    fmt::print("    {} certificate{}, by default {}{}\n", shown.size(),
+               shown.size() == 1 ? "" : "s", shown.front()->info().chain_file.string(),
+               settings.strict_sni ? "; a client that asks for another name is refused" : "");
+    if (const auto& verifier = context.client_verifier()) {
       fmt::print("    client certificates: {}, of {}\n",
                  settings.client_certificates == config::ClientCertificates::kRequire ? "required"
                                                                                       : "requested",
@@ -114,16 +135,7 @@ int Check(const std::string& file) {
         PrintCertificateUsers(settings, *listener->certificate_users);
     }
   }
-  fmt::print("\nCertificates\n");
-  const auto now = std::chrono::system_clock::now();
-  for (const tls::CertificateInfo& info : prepared->certificates->certificates()) {
-    const auto days =
-        std::chrono::duration_cast<std::chrono::hours>(info.not_after - now).count() / 24;
-    fmt::print("  {}\n    {}, {} days left (until {:%Y-%m-%d}), issued by {}\n    for {}\n",
-               info.chain_file.string(), info.key_text, days,
-               fmt::gmtime(std::chrono::system_clock::to_time_t(info.not_after)), info.issuer,
-               fmt::join(info.names, ", "));
-  }
+  PrintCertificates(*prepared->tls_files);
   fmt::print("\nPools\n");
   for (const config::Pool& pool : prepared->runtime->config.pools) {
     std::string members;

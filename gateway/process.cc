@@ -13,13 +13,13 @@
 #include <ctime>
 #include <exception>
 #include <fstream>
-#include <mutex>
 #include <thread>
 #include <utility>
 
 #include "gateway/net/listener.h"
 #include "gateway/observe/admin_http.h"
 #include "gateway/privileges.h"
+#include "gateway/tls_watch.h"
 #include "gateway/worker.h"
 #include "protocols/line_framer.h"
 
@@ -79,15 +79,6 @@ double CpuSeconds() {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
 }
 
-tl::expected<std::shared_ptr<const tls::CertificateStore>, std::vector<tls::Error>>
-LoadCertificates(const config::Config& config) {
-  std::vector<tls::CertificateFiles> files;
-  for (const config::Certificate& certificate : config.certificates) {
-    files.push_back({certificate.chain, certificate.key});
-  }
-  return tls::CertificateStore::Load(files);
-}
-
 }  // namespace
 
 bool MasterPasswordExposed(const config::Pool& pool) {
@@ -110,31 +101,17 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
   runtime.config = std::move(config);
   const config::Config& settings = runtime.config;
 
-  if (auto loaded = LoadCertificates(settings)) {
-    prepared.certificates = std::move(*loaded);
-  } else {
-    for (const tls::Error& error : loaded.error()) {
-      config::Place place;
-      for (const config::Certificate& certificate : settings.certificates) {
-        if (error.text.find(certificate.chain.string()) != std::string::npos ||
-            error.text.find(certificate.key.string()) != std::string::npos) {
-          place = certificate.place;
-          break;
-        }
-      }
-      errors.push_back(At(file, place) + "certificate: " + error.text);
-    }
-  }
-
   if (auto directory = backends::Directory::Make(settings, runtime.metrics)) {
     runtime.directory = std::move(*directory);
-    if (auto made = backends::MakeBackendContexts(*runtime.directory, file)) {
-      prepared.backend_contexts = std::move(*made);
-    } else {
-      errors.insert(errors.end(), made.error().begin(), made.error().end());
-    }
   } else {
     errors.push_back(file + ": " + directory.error());
+  }
+
+  for (std::string& error : CheckOffers(settings, file)) errors.push_back(std::move(error));
+  if (auto loaded = TlsFiles::Load(settings, runtime.directory.get(), file)) {
+    prepared.tls_files = std::move(*loaded);
+  } else {
+    errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
   }
 
   if (settings.authority.kind == config::AuthorityKind::kPasswords) {
@@ -146,15 +123,6 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
       errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
     }
   }
-  if (prepared.certificates) {
-    if (auto made = MakeListenerContexts(settings, prepared.certificates, file)) {
-      prepared.contexts = std::move(*made);
-    } else {
-      errors.insert(errors.end(), made.error().begin(), made.error().end());
-    }
-  }
-  auto maps = auth::LoadCertificateMaps(settings);
-  if (!maps) errors.insert(errors.end(), maps.error().begin(), maps.error().end());
   if (!errors.empty()) return tl::unexpected(std::move(errors));
 
   const std::string_view authority = runtime.passwords ? "passwords" : "backend";
@@ -165,7 +133,7 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
     made->pool = runtime.directory->Find(listener.pool, made->protocol);
     if (listener.client_certificate_user != config::CertificateUser::kNone) {
       made->certificate_users = std::make_unique<auth::CertificateUsers>(
-          listener.client_certificate_user, std::move((*maps)[made->index]));
+          listener.client_certificate_user, prepared.tls_files->certificate_map(made->index));
     }
     made->idle_timeout = IdleTimeout(settings.idle_timeouts, made->protocol);
     auto& series = runtime.protocol_series[static_cast<size_t>(made->protocol)];
@@ -187,11 +155,7 @@ namespace {
 class Server {
  public:
   explicit Server(Prepared prepared)
-      : file_(std::move(prepared.file)),
-        runtime_(std::move(prepared.runtime)),
-        certificates_(std::move(prepared.certificates)),
-        contexts_(std::move(prepared.contexts)),
-        backend_contexts_(std::move(prepared.backend_contexts)) {}
+      : runtime_(std::move(prepared.runtime)), tls_files_(std::move(prepared.tls_files)) {}
 
   int Run();
 
@@ -200,22 +164,18 @@ class Server {
   bool Prepare();
   void RegisterMetrics();
   void OnSignal(int number);
-  void Reload();
   void Housekeep();
   [[nodiscard]] std::string Healthy() const;
   [[nodiscard]] std::string Ready() const;
   [[nodiscard]] uint32_t WorkerCount() const;
   [[nodiscard]] uint64_t OwnDescriptors() const;
 
-  const std::string file_;  // the configuration's
   std::unique_ptr<Runtime> runtime_;
-  std::mutex certificates_mutex_;  // a scrape reads them on a thread of its own
-  std::shared_ptr<const tls::CertificateStore> certificates_;
-  ListenerContexts contexts_;
-  uint64_t descriptors_ = 0;  // that the process may have
-  backends::BackendContexts backend_contexts_;
+  std::unique_ptr<TlsFiles> tls_files_;               // until the watch has them
+  uint64_t descriptors_ = 0;                          // that the process may have
   std::vector<std::vector<Worker::Socket>> sockets_;  // by worker
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<TlsWatch> tls_watch_;
   std::unique_ptr<observe::AdminHttp> admin_;
   std::atomic<bool> started_{false};
   double start_time_ = UnixTime(std::chrono::system_clock::now());
@@ -329,15 +289,26 @@ void Server::RegisterMetrics() {
         {{GATEPOST_VERSION, tls::LibraryVersion(), uv_version_string(), __VERSION__}, 1}};
   });
   metrics.AtScrape(Metric::kCertificateNotAfter, [this] {
-    std::shared_ptr<const tls::CertificateStore> store;
-    {
-      const std::lock_guard lock(certificates_mutex_);
-      store = certificates_;
-    }
     Samples samples;
-    for (const tls::CertificateInfo& info : store->certificates()) {
+    for (const auto& certificate : tls_watch_->snapshot()->certificates) {
+      const tls::CertificateInfo& info = certificate->info();
       samples.push_back({{info.chain_file.string(), info.names.empty() ? "" : info.names.front()},
                          UnixTime(info.not_after)});
+    }
+    return samples;
+  });
+  metrics.AtScrape(Metric::kCertificateReloads, [this] {
+    Samples samples;
+    for (const TlsFiles::Status& status : tls_watch_->snapshot()->statuses) {
+      samples.push_back({{status.part, "ok"}, static_cast<double>(status.taken)});
+      samples.push_back({{status.part, "failed"}, static_cast<double>(status.failed)});
+    }
+    return samples;
+  });
+  metrics.AtScrape(Metric::kCertificateLastSuccess, [this] {
+    Samples samples;
+    for (const TlsFiles::Status& status : tls_watch_->snapshot()->statuses) {
+      samples.push_back({{status.part}, UnixTime(status.last_success)});
     }
     return samples;
   });
@@ -382,10 +353,29 @@ int Server::Run() {
   if (!Bind() || !Prepare()) return 1;
   RegisterMetrics();
   const config::Config& settings = runtime_->config;
+  const ListenerContexts contexts = tls_files_->contexts();
   for (uint32_t i = 0; i < WorkerCount(); ++i) {
-    workers_.push_back(
-        std::make_unique<Worker>(*runtime_, i, sockets_[i], contexts_, backend_contexts_));
+    workers_.push_back(std::make_unique<Worker>(*runtime_, i, sockets_[i], contexts,
+                                                tls_files_->backend_contexts()));
   }
+  for (const TlsFiles::Status& status : tls_files_->statuses()) {
+    if (status.problem.empty()) continue;
+    runtime_->log->Write(Level::kError, "certificate",
+                         {{"result", "failed"}, {"file", status.part}, {"detail", status.problem}});
+  }
+  tls_watch_ =
+      std::make_unique<TlsWatch>(std::move(tls_files_), settings.process.file_poll_interval,
+                                 *runtime_->log, [this](const TlsFiles& files) {
+                                   for (const auto& listener : runtime_->listeners) {
+                                     if (auto map = files.certificate_map(listener->index)) {
+                                       listener->certificate_users->Renew(std::move(map));
+                                     }
+                                   }
+                                   for (const auto& worker : workers_) {
+                                     worker->Offer(files.contexts());
+                                     worker->SpeakTo(files.backend_contexts());
+                                   }
+                                 });
   if (settings.admin.address) {
     auto admin = observe::AdminHttp::Start(
         *settings.admin.address, runtime_->metrics, [this] { return Healthy(); },
@@ -411,7 +401,7 @@ int Server::Run() {
                           {"detail", "every user of this machine can read it"}});
   }
   for (const auto& listener : runtime_->listeners) {
-    const uint16_t minimum = contexts_[listener->index]->offer().minimum_version;
+    const uint16_t minimum = contexts[listener->index]->offer().minimum_version;
     if (minimum < kTls12) {
       runtime_->log->Write(Level::kWarning, "legacy_tls",
                            {{"listener", listener->settings.name},
@@ -479,13 +469,14 @@ int Server::Run() {
   uv_run(&loop_, UV_RUN_DEFAULT);
   uv_loop_close(&loop_);
   admin_.reset();
+  tls_watch_.reset();
   runtime_->log->Write(Level::kInfo, "stop", {});
   workers_.clear();
   return 0;
 }
 
 void Server::OnSignal(int number) {
-  if (number == SIGHUP) return Reload();
+  if (number == SIGHUP) return tls_watch_->ReloadAll();
   // The second request is meant: no more waiting.
   if (runtime_->draining.exchange(true)) std::_Exit(128 + number);
   const auto deadline = static_cast<uint64_t>(runtime_->config.process.drain_timeout.count());
@@ -493,51 +484,6 @@ void Server::OnSignal(int number) {
       Level::kInfo, "drain",
       {{"signal", number == SIGTERM ? "SIGTERM" : "SIGINT"}, {"timeout_ms", deadline}});
   for (const auto& worker : workers_) worker->Drain(deadline / 2, deadline);
-}
-
-// Reload reads all TLS files and the users of certificates anew and takes them whole or not at all.
-// New handshakes get what is new; those under way and live sessions keep what they have.
-void Server::Reload() {
-  const uint64_t began = uv_hrtime();
-  std::string problems;
-  const auto note = [&problems](const std::string& text) {
-    problems += problems.empty() ? "" : "; ";
-    problems += text;
-  };
-  auto maps = auth::LoadCertificateMaps(runtime_->config);
-  if (!maps) {
-    for (const std::string& error : maps.error()) note(error);
-  }
-  auto backends = backends::MakeBackendContexts(*runtime_->directory, file_, &backend_contexts_);
-  if (!backends) {
-    for (const std::string& error : backends.error()) note(error);
-  }
-  auto certificates = LoadCertificates(runtime_->config);
-  if (certificates) {
-    auto renewed = MakeListenerContexts(runtime_->config, *certificates, file_, &contexts_);
-    if (renewed && maps && backends) {
-      for (const auto& listener : runtime_->listeners) {
-        if (auto& map = (*maps)[listener->index]) listener->certificate_users->Renew(map);
-      }
-      contexts_ = std::move(*renewed);
-      backend_contexts_ = std::move(*backends);
-      for (const auto& worker : workers_) {
-        worker->Offer(contexts_);
-        worker->SpeakTo(backend_contexts_);
-      }
-      const std::lock_guard lock(certificates_mutex_);
-      certificates_ = std::move(*certificates);
-    } else if (!renewed) {
-      for (const std::string& error : renewed.error()) note(error);
-    }
-  } else {
-    for (const tls::Error& error : certificates.error()) note(error.text);
-  }
-  runtime_->log->Write(problems.empty() ? Level::kInfo : Level::kError, "reload",
-                       {{"result", problems.empty() ? "ok" : "failed"},
-                        {"certificates", certificates_->certificates().size()},
-                        {"duration_ms", (uv_hrtime() - began) / 1'000'000},
-                        {"detail", problems}});
 }
 
 // Housekeep gives memory back after many sessions have left; the allocator alone would keep it.

@@ -11,10 +11,8 @@
 #include <vector>
 
 #include "config/schema.h"
-#include "gateway/backends/backend_tls.h"
-#include "gateway/listener_tls.h"
 #include "gateway/runtime.h"
-#include "tls/certificate_store.h"
+#include "gateway/tls_files.h"
 
 namespace gatepost {
 
@@ -22,9 +20,7 @@ namespace gatepost {
 struct Prepared {
   std::string file;  // the configuration's name, for messages
   std::unique_ptr<Runtime> runtime;
-  std::shared_ptr<const tls::CertificateStore> certificates;
-  ListenerContexts contexts;
-  backends::BackendContexts backend_contexts;
+  std::unique_ptr<TlsFiles> tls_files;  // refers to the Runtime's configuration
 };
 
 // Prepare reads certificates, CA files, the password file and the users of certificates; on failure

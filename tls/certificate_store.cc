@@ -5,6 +5,9 @@
 #include <openssl/ec_key.h>
 #include <openssl/nid.h>
 
+#include <algorithm>
+#include <cassert>
+#include <cstring>
 #include <optional>
 
 #include "tls/internal.h"
@@ -65,7 +68,7 @@ std::optional<std::string> CheckOrder(const std::vector<ParsedCertificate>& chai
 
 // A root at the chain's end is not looked at by clients: its dates don't matter.
 std::optional<std::string> CheckDates(const std::vector<ParsedCertificate>& chain,
-                                      CertificateStore::Time now) {
+                                      CertificateLoader::Time now) {
   for (size_t i = 0; i < chain.size(); ++i) {
     const X509* certificate = chain[i].x509.get();
     const bool self_issued =
@@ -102,9 +105,26 @@ std::string MismatchText(const CertificateFiles& files, const std::vector<Parsed
   return text;
 }
 
+}  // namespace
+
+Certificate::Certificate() = default;
+Certificate::~Certificate() = default;
+
+bool Certificate::SameAs(const Certificate& other) const {
+  const auto same_bytes = [](const CRYPTO_BUFFER* one, const CRYPTO_BUFFER* another) {
+    return CRYPTO_BUFFER_len(one) == CRYPTO_BUFFER_len(another) &&
+           std::memcmp(CRYPTO_BUFFER_data(one), CRYPTO_BUFFER_data(another),
+                       CRYPTO_BUFFER_len(one)) == 0;
+  };
+  // The same leaf has the same key: each was checked against its own.
+  return std::equal(credential_->chain.begin(), credential_->chain.end(),
+                    other.credential_->chain.begin(), other.credential_->chain.end(), same_bytes);
+}
+
 // Intermediates are shared by many certificates: keep one copy.
-class Deduplicator {
+class CertificateLoader::Deduplicator {
  public:
+  // Share returns a reference to the copy that is known, which may be `der` itself.
   CRYPTO_BUFFER* Share(bssl::UniquePtr<CRYPTO_BUFFER> der) {
     const std::string_view bytes(reinterpret_cast<const char*>(CRYPTO_BUFFER_data(der.get())),
                                  CRYPTO_BUFFER_len(der.get()));
@@ -119,14 +139,18 @@ class Deduplicator {
   std::vector<bssl::UniquePtr<CRYPTO_BUFFER>> owned_;
 };
 
-struct Loaded {
-  CertificateInfo info;
-  std::unique_ptr<Credential> credential;
-};
+CertificateLoader::CertificateLoader() : deduplicator_(std::make_unique<Deduplicator>()) {}
+CertificateLoader::~CertificateLoader() = default;
 
-tl::expected<Loaded, std::vector<Error>> LoadOne(const CertificateFiles& files,
-                                                 CertificateStore::Time now,
-                                                 Deduplicator& deduplicator) {
+void CertificateLoader::Know(const Certificate& certificate) {
+  const std::vector<CRYPTO_BUFFER*>& chain = certificate.credential_->chain;
+  for (size_t i = 1; i < chain.size(); ++i) {
+    CRYPTO_BUFFER_free(deduplicator_->Share(bssl::UpRef(chain[i])));
+  }
+}
+
+tl::expected<std::shared_ptr<const Certificate>, std::vector<Error>> CertificateLoader::Load(
+    const CertificateFiles& files, Time now) {
   auto chain = ReadCertificates(files.chain);
   auto key = ReadPrivateKey(files.key);
   std::vector<Error> errors;
@@ -151,70 +175,54 @@ tl::expected<Loaded, std::vector<Error>> LoadOne(const CertificateFiles& files,
   }
   if (!errors.empty()) return tl::unexpected(std::move(errors));
 
-  Loaded loaded;
-  loaded.info.chain_file = files.chain;
-  loaded.info.key_file = files.key;
-  loaded.info.names = SubjectNames(leaf);
-  loaded.info.subject = NameText(X509_get_subject_name(&leaf));
-  loaded.info.issuer = NameText(X509_get_issuer_name(&leaf));
-  loaded.info.not_before = TimePoint(X509_get0_notBefore(&leaf));
-  loaded.info.not_after = TimePoint(X509_get0_notAfter(&leaf));
-  loaded.info.key_type = facts->type;
-  loaded.info.key_text = std::move(facts->text);
-  loaded.credential = std::make_unique<Credential>();
-  loaded.credential->key = std::move(*key);
-  loaded.credential->curve = facts->curve;
-  loaded.credential->chain.reserve(chain->size());
+  std::shared_ptr<Certificate> loaded(new Certificate);
+  CertificateInfo& info = loaded->info_;
+  info.chain_file = files.chain;
+  info.key_file = files.key;
+  info.names = SubjectNames(leaf);
+  info.subject = NameText(X509_get_subject_name(&leaf));
+  info.issuer = NameText(X509_get_issuer_name(&leaf));
+  info.not_before = TimePoint(X509_get0_notBefore(&leaf));
+  info.not_after = TimePoint(X509_get0_notAfter(&leaf));
+  info.key_type = facts->type;
+  info.key_text = std::move(facts->text);
+  loaded->credential_ = std::make_unique<Credential>();
+  loaded->credential_->key = std::move(*key);
+  loaded->credential_->curve = facts->curve;
+  loaded->credential_->chain.reserve(chain->size());
   for (ParsedCertificate& certificate : *chain) {
-    loaded.credential->chain.push_back(deduplicator.Share(std::move(certificate.der)));
+    loaded->credential_->chain.push_back(deduplicator_->Share(std::move(certificate.der)));
   }
   return loaded;
 }
 
-}  // namespace
-
-CertificateStore::CertificateStore() = default;
-CertificateStore::~CertificateStore() = default;
-
-tl::expected<std::shared_ptr<const CertificateStore>, std::vector<Error>> CertificateStore::Load(
-    std::span<const CertificateFiles> files, Time now) {
-  std::vector<Error> errors;
-  if (files.empty()) errors.push_back({"there is no certificate"});
+std::shared_ptr<const CertificateStore> CertificateStore::Make(Certificates certificates) {
+  assert(!certificates.empty());
   std::shared_ptr<CertificateStore> store(new CertificateStore);
-  Deduplicator deduplicator;
-  for (const CertificateFiles& pair : files) {
-    auto loaded = LoadOne(pair, now, deduplicator);
-    if (!loaded) {
-      errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
-      continue;
-    }
-    store->infos_.push_back(std::move(loaded->info));
-    store->credentials_.push_back(std::move(loaded->credential));
-  }
-  if (!errors.empty()) return tl::unexpected(std::move(errors));
+  store->certificates_ = std::move(certificates);
   store->AddNames();
   return store;
 }
 
 void CertificateStore::AddNames() {
-  const auto slot = [this](Choice& choice, size_t i) -> const Credential*& {
-    return infos_[i].key_type == KeyType::kEcdsa ? choice.ecdsa : choice.rsa;
+  const auto slot = [](Choice& choice, const Certificate& certificate) -> const Credential*& {
+    return certificate.info().key_type == KeyType::kEcdsa ? choice.ecdsa : choice.rsa;
   };
-  for (size_t i = 0; i < infos_.size(); ++i) {
-    for (const std::string& name : infos_[i].names) {
+  for (const auto& certificate : certificates_) {
+    for (const std::string& name : certificate->info().names) {
       Choice& choice = name.starts_with("*.") ? wildcards_[name.substr(2)] : exact_[name];
-      const Credential*& credential = slot(choice, i);
-      if (credential == nullptr) credential = credentials_[i].get();
+      const Credential*& credential = slot(choice, *certificate);
+      if (credential == nullptr) credential = certificate->credential_.get();
     }
   }
   // The default is the first certificate, and beside it one of the other key type for its name.
-  Choice companions;
-  if (!infos_[0].names.empty()) {
-    const std::string& name = infos_[0].names[0];
-    companions = name.starts_with("*.") ? wildcards_[name.substr(2)] : exact_[name];
+  const Certificate& first = *certificates_[0];
+  if (!first.info().names.empty()) {
+    const std::string& name = first.info().names[0];
+    default_ = name.starts_with("*.") ? wildcards_[name.substr(2)] : exact_[name];
   }
-  slot(companions, 0) = credentials_[0].get();
-  default_ = companions;
+  slot(default_, first) = first.credential_.get();
+  default_.known = false;
 }
 
 CertificateStore::Choice CertificateStore::Find(std::string_view server_name) const {

@@ -1,8 +1,8 @@
 // The certificates that listeners present: loaded whole, checked, and found by server name.
 //
-// Immutable once loaded and shared by all workers as shared_ptr<const CertificateStore>: a reload
-// loads a new one and leaves the old to the handshakes that still use it. Files are read in Load
-// only.
+// All of it is immutable once made and shared by all workers as shared_ptr<const ...>: a reload
+// makes a new store, which shares the certificates that did not change, and leaves the old one to
+// the handshakes that still use it. Files are read by CertificateLoader only.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -46,27 +45,70 @@ struct CertificateInfo {
   std::string key_text;  // "ECDSA P-256", "RSA 2048"
 };
 
-class CertificateStore {
+// Certificate is a chain with its key, checked, as it was read at one time.
+class Certificate {
+ public:
+  ~Certificate();
+  Certificate(const Certificate&) = delete;
+  Certificate& operator=(const Certificate&) = delete;
+
+  [[nodiscard]] const CertificateInfo& info() const { return info_; }
+  // Whether both are the same to clients, wherever they were read.
+  [[nodiscard]] bool SameAs(const Certificate& other) const;
+
+ private:
+  friend class CertificateLoader;
+  friend class CertificateStore;
+  Certificate();
+
+  CertificateInfo info_;
+  std::unique_ptr<Credential> credential_;
+};
+
+// CertificateLoader reads pairs, one after the other. What several chains contain is kept once: a
+// loader is meant to live for one round of loading.
+class CertificateLoader {
  public:
   using Time = std::chrono::system_clock::time_point;
 
-  // Load reads `files`, of which the first is the default. It returns every error found, at least
-  // one: a file that cannot be read or parsed, a key that does not match, a chain out of order, a
-  // certificate that is not valid at `now`. Where two certificates of the same key type have the
-  // same name, the first is used.
-  [[nodiscard]] static tl::expected<std::shared_ptr<const CertificateStore>, std::vector<Error>>
-  Load(std::span<const CertificateFiles> files, Time now = std::chrono::system_clock::now());
-  ~CertificateStore();
+  CertificateLoader();
+  ~CertificateLoader();
+  CertificateLoader(const CertificateLoader&) = delete;
+  CertificateLoader& operator=(const CertificateLoader&) = delete;
+
+  // Know lets what is loaded later share its issuers' certificates with `certificate`.
+  void Know(const Certificate& certificate);
+
+  // Load returns the pair, or every error found, at least one: a file that cannot be read or
+  // parsed, a key that does not match, a chain out of order, a certificate that is not valid at
+  // `now`.
+  [[nodiscard]] tl::expected<std::shared_ptr<const Certificate>, std::vector<Error>> Load(
+      const CertificateFiles& files, Time now = std::chrono::system_clock::now());
+
+ private:
+  class Deduplicator;
+  std::unique_ptr<Deduplicator> deduplicator_;
+};
+
+class CertificateStore {
+ public:
+  using Certificates = std::vector<std::shared_ptr<const Certificate>>;
+
+  // Make takes at least one certificate, of which the first is the default. Where two of the same
+  // key type have the same name, the first is used.
+  [[nodiscard]] static std::shared_ptr<const CertificateStore> Make(Certificates certificates);
+  ~CertificateStore() = default;
   CertificateStore(const CertificateStore&) = delete;
   CertificateStore& operator=(const CertificateStore&) = delete;
 
-  // In the order of Load's `files`.
-  [[nodiscard]] const std::vector<CertificateInfo>& certificates() const { return infos_; }
+  // In Make's order.
+  [[nodiscard]] const Certificates& certificates() const { return certificates_; }
 
   // Choice holds what suits a name: either may be null, not both. Valid as long as the store.
   struct Choice {
     const Credential* ecdsa = nullptr;
     const Credential* rsa = nullptr;
+    bool known = true;  // false: no certificate has the name, and this is the default
     [[nodiscard]] const Credential* preferred() const { return ecdsa != nullptr ? ecdsa : rsa; }
   };
 
@@ -81,11 +123,10 @@ class CertificateStore {
   };
   using Index = std::unordered_map<std::string, Choice, Hash, std::equal_to<>>;
 
-  CertificateStore();
+  CertificateStore() = default;
   void AddNames();
 
-  std::vector<CertificateInfo> infos_;
-  std::vector<std::unique_ptr<const Credential>> credentials_;  // credentials_[i]: infos_[i]
+  Certificates certificates_;
   Index exact_;
   Index wildcards_;  // by what stands behind "*."
   Choice default_;

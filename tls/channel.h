@@ -69,6 +69,7 @@ enum class Failure : uint8_t {
   kVerify,              // verify: we refused the peer's certificate
   kClientCertificate,   // client_cert: the client's certificate is missing or not good
   kAlpn,                // alpn
+  kServerName,          // server_name: the client asked for a name that is not served
   kEof,                 // eof: the peer closed mid-way
   kOther,               // other
   kCount

@@ -3,6 +3,8 @@
 
 #include <openssl/sha.h>
 
+#include <algorithm>
+
 #include "tls/internal.h"
 
 namespace gatepost::tls {
@@ -36,8 +38,12 @@ tl::expected<std::shared_ptr<const ClientVerifier>, Error> ClientVerifier::Make(
   bssl::UniquePtr<STACK_OF(CRYPTO_BUFFER)> names(sk_CRYPTO_BUFFER_new_null());
   std::string all;
   bool good = names != nullptr;
+  SHA256_CTX content;
+  SHA256_Init(&content);
   for (const ParsedCertificate& certificate : *certificates) {
     const std::string_view name = NameOf(*certificate.x509);
+    SHA256_Update(&content, CRYPTO_BUFFER_data(certificate.der.get()),
+                  CRYPTO_BUFFER_len(certificate.der.get()));
     all += name;
     bssl::UniquePtr<CRYPTO_BUFFER> buffer(
         CRYPTO_BUFFER_new(reinterpret_cast<const uint8_t*>(name.data()), name.size(), nullptr));
@@ -52,7 +58,11 @@ tl::expected<std::shared_ptr<const ClientVerifier>, Error> ClientVerifier::Make(
     auto crls = ReadCrls(*crl_file);
     if (!crls) return tl::unexpected(crls.error());
     for (const bssl::UniquePtr<X509_CRL>& crl : *crls) {
-      good = good && X509_STORE_add_crl(store->get(), crl.get()) == 1;
+      uint8_t* der = nullptr;
+      const int size = i2d_X509_CRL(crl.get(), &der);
+      const bssl::UniquePtr<uint8_t> owner(der);
+      SHA256_Update(&content, der, static_cast<size_t>(std::max(size, 0)));
+      good = good && size > 0 && X509_STORE_add_crl(store->get(), crl.get()) == 1;
       const ASN1_TIME* next = X509_CRL_get0_nextUpdate(crl.get());
       self->crls_.push_back(
           {NameText(X509_CRL_get_issuer(crl.get())),
@@ -62,6 +72,8 @@ tl::expected<std::shared_ptr<const ClientVerifier>, Error> ClientVerifier::Make(
                                         X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) == 1;
   }
   if (!good) return tl::unexpected(Error{ca_file.string() + ": " + TakeLibraryError()});
+  self->content_.resize(SHA256_DIGEST_LENGTH);
+  SHA256_Final(reinterpret_cast<uint8_t*>(self->content_.data()), &content);
   self->store_ = store->release();
   self->ca_names_ = names.release();
   ERR_clear_error();

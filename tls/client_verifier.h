@@ -43,6 +43,11 @@ class ClientVerifier {
   ClientVerifier(const ClientVerifier&) = delete;
   ClientVerifier& operator=(const ClientVerifier&) = delete;
 
+  // Whether both were made of the same certificates and CRLs.
+  [[nodiscard]] bool SameAs(const ClientVerifier& other) const {
+    return content_ == other.content_;
+  }
+
   // For `gatepost check`: the CRLs, and until when they are good.
   struct Crl {
     std::string issuer;
@@ -58,6 +63,7 @@ class ClientVerifier {
   x509_store_st* store_ = nullptr;
   stack_st_CRYPTO_BUFFER* ca_names_ = nullptr;  // DER, for the CertificateRequest
   std::string digest_;                          // of ca_names_
+  std::string content_;                         // a digest of all that was read
   std::vector<Crl> crls_;
 };
 

@@ -147,6 +147,17 @@ struct ServerContext::Callbacks {
                                                      : ssl_select_cert_error;
   }
 
+  // With strict_sni only. RFC 6066 §3: the alert is unrecognized_name.
+  static int RefuseUnknownName(SSL* ssl, int* alert, void*) {
+    const ServerContext& self = Channel::ContextAtWork(ssl);
+    const char* sent_name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    if (sent_name == nullptr || self.options_.certificates->Find(HostName(sent_name)).known) {
+      return SSL_TLSEXT_ERR_NOACK;
+    }
+    *alert = SSL_AD_UNRECOGNIZED_NAME;
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+  }
+
   // RFC 7301 §3.2: a list without our id is refused, against cross-protocol attacks.
   static int SelectAlpn(SSL* ssl, const uint8_t** out, uint8_t* out_size, const uint8_t* in,
                         unsigned in_size, void*) {
@@ -187,6 +198,9 @@ tl::expected<std::shared_ptr<const ServerContext>, Error> ServerContext::Make(
     return tl::unexpected(LibraryError("applying the TLS profile"));
   }
   SSL_CTX_set_select_certificate_cb(context, Callbacks::SelectCertificate);
+  if (options.strict_sni) {
+    SSL_CTX_set_tlsext_servername_callback(context, Callbacks::RefuseUnknownName);
+  }
   if (!options.alpn.empty()) {
     SSL_CTX_set_alpn_select_cb(context, Callbacks::SelectAlpn, nullptr);
   }

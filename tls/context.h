@@ -29,6 +29,9 @@ struct ServerOptions {
   // where it is required, a handshake without a good one fails.
   std::shared_ptr<const ClientVerifier> client_verifier = nullptr;
   bool require_client_certificate = false;
+  // Refuses a client that asks for a name that no certificate has, instead of showing it the
+  // default one. A client that asks for none gets the default.
+  bool strict_sni = false;
 };
 
 // ServerContext is what a listener offers, with the certificates that it presents. Session tickets
@@ -52,8 +55,8 @@ class ServerContext {
 
   [[nodiscard]] const Offer& offer() const { return offer_; }
   // Null where clients are not asked for a certificate.
-  [[nodiscard]] const ClientVerifier* client_verifier() const {
-    return options_.client_verifier.get();
+  [[nodiscard]] const std::shared_ptr<const ClientVerifier>& client_verifier() const {
+    return options_.client_verifier;
   }
   [[nodiscard]] const std::shared_ptr<const CertificateStore>& certificates() const {
     return options_.certificates;

@@ -10,10 +10,18 @@
 namespace gatepost::tls {
 namespace {
 
-constexpr std::array<std::string_view, 11> kNames = {
-    "none",         "no_shared_cipher", "unsupported_version", "plaintext", "bad_alert",
-    "cert_unknown", "verify",           "client_cert",         "alpn",      "eof",
-    "other"};
+constexpr std::array<std::string_view, 12> kNames = {"none",
+                                                     "no_shared_cipher",
+                                                     "unsupported_version",
+                                                     "plaintext",
+                                                     "bad_alert",
+                                                     "cert_unknown",
+                                                     "verify",
+                                                     "client_cert",
+                                                     "alpn",
+                                                     "server_name",
+                                                     "eof",
+                                                     "other"};
 static_assert(kNames.size() == static_cast<size_t>(Failure::kCount));
 
 Failure ClassifyAlert(int alert) {
@@ -52,6 +60,8 @@ Failure ClassifyReason(int reason, bool in_handshake, bool is_server) {
     case SSL_R_NO_APPLICATION_PROTOCOL:
     case SSL_R_INVALID_ALPN_PROTOCOL:
       return Failure::kAlpn;
+    case SSL_R_CLIENTHELLO_TLSEXT:
+      return Failure::kServerName;
     case SSL_R_CERTIFICATE_VERIFY_FAILED:
       return is_server ? Failure::kClientCertificate : Failure::kVerify;
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
@@ -93,6 +103,7 @@ Diagnosis TakeDiagnosis(bool in_handshake, bool is_server) {
   const Failure failure = ClassifyReason(reason, in_handshake, is_server);
   std::string text = TakeLibraryError();
   if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) text = "the client sent no certificate";
+  if (failure == Failure::kServerName) text = "the client asked for a name that is not served";
   if (failure == Failure::kPlaintext) text = "the peer does not speak TLS (" + text + ")";
   return {failure, std::move(text)};
 }

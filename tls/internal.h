@@ -94,7 +94,8 @@ struct ParsedCertificate {
 std::string Printable(std::string_view text, size_t limit = 200);
 
 // HostName returns `name` in lower case and without its final dot, or nothing where it is not made
-// of host-name characters (letters, digits, '-', '_', '.', and ':' for an address) or too long.
+// of host-name characters (letters, digits, '-', '_', '.') or too long. An IPv6 address comes back
+// without abbreviations. A name in other letters must come as A-labels (RFC 5890 §2.3.2.1).
 std::string HostName(std::string_view name);
 
 // NameText returns a distinguished name as RFC 4514 writes it: "CN=mail.example.org,O=Example", cut

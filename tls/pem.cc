@@ -191,6 +191,11 @@ std::string HostName(std::string_view name) {
     if (!allowed) return {};
     result += c;
   }
+  if (result.find(':') != std::string::npos) {  // as SubjectNames writes an IPv6 address
+    bssl::UniquePtr<ASN1_OCTET_STRING> address(a2i_IPADDRESS(result.c_str()));
+    ERR_clear_error();
+    return address ? AddressText(*address) : std::string();
+  }
   return result;
 }
 

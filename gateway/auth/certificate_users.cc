@@ -126,29 +126,6 @@ Answer CertificateMap::UserOf(const tls::ClientCertificate& certificate) const {
   return tl::unexpected(std::move(why) + " in " + file_.string());
 }
 
-tl::expected<CertificateMaps, std::vector<std::string>> LoadCertificateMaps(
-    const config::Config& config) {
-  CertificateMaps maps;
-  std::vector<std::string> errors;
-  for (const config::Listener& listener : config.listeners) {
-    auto& map = maps.emplace_back();
-    if (listener.client_certificate_user != config::CertificateUser::kMap) continue;
-    auto loaded = CertificateMap::Load(*listener.client_certificate_map);
-    if (loaded) {
-      map = std::move(*loaded);
-    } else {
-      for (std::string& error : loaded.error()) {
-        // Listeners may share a file.
-        if (std::find(errors.begin(), errors.end(), error) == errors.end()) {
-          errors.push_back(std::move(error));
-        }
-      }
-    }
-  }
-  if (!errors.empty()) return tl::unexpected(std::move(errors));
-  return maps;
-}
-
 Answer CertificateUsers::UserOf(const tls::ClientCertificate& certificate) const {
   switch (rule_) {
     case config::CertificateUser::kNone:

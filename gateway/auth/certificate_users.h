@@ -31,6 +31,8 @@ class CertificateMap {
   // UserOf returns the one user whom the lines for this certificate name, or why there is none.
   [[nodiscard]] tl::expected<std::string, std::string> UserOf(
       const tls::ClientCertificate& certificate) const;
+  // Whether both say the same.
+  [[nodiscard]] bool SameAs(const CertificateMap& other) const { return users_ == other.users_; }
   // The number of lines.
   [[nodiscard]] size_t size() const { return users_.size(); }
 
@@ -38,12 +40,6 @@ class CertificateMap {
   std::filesystem::path file_;
   std::unordered_map<std::string, std::string> users_;  // by "KIND:VALUE"
 };
-
-// One a listener, in the order of the configuration; null where no file says who is who.
-using CertificateMaps = std::vector<std::shared_ptr<const CertificateMap>>;
-// LoadCertificateMaps reads every listener's file; on failure every error.
-[[nodiscard]] tl::expected<CertificateMaps, std::vector<std::string>> LoadCertificateMaps(
-    const config::Config& config);
 
 // CertificateUsers is how one listener finds users. Thread-safe.
 class CertificateUsers {

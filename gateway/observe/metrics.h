@@ -33,6 +33,8 @@ enum class Metric : uint8_t {
   kTlsHandshakeDuration,
   kStartTls,
   kCertificateNotAfter,
+  kCertificateReloads,
+  kCertificateLastSuccess,
   kAuthAttempts,
   kAuthFailures,
   kAuthDuration,

@@ -63,10 +63,11 @@ struct Contexts {
     std::ofstream(files.key) << kKey;
     // A fixed day: replaying the corpus must not depend on the calendar.
     const auto day = std::chrono::system_clock::from_time_t(1'800'000'000);
-    auto store = CertificateStore::Load(std::span(&files, 1), day);
-    Require(store.has_value(), store ? "" : store.error()[0].text.c_str());
+    auto certificate = CertificateLoader().Load(files, day);
+    Require(certificate.has_value(), certificate ? "" : certificate.error()[0].text.c_str());
     std::filesystem::remove_all(folder);
-    server = *ServerContext::Make({Profile::kLegacy, "imap", *store});
+    server = *ServerContext::Make(
+        {Profile::kLegacy, "imap", CertificateStore::Make({std::move(*certificate)})});
     client = *ClientContext::Make({false, {}, "imap"});
   }
   std::shared_ptr<const ServerContext> server;

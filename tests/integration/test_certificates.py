@@ -1,14 +1,17 @@
 # Certificates that change while Gatepost runs: what clients are shown, what goes on undisturbed.
 # SPDX-License-Identifier: Apache-2.0
 import hashlib
+import os
 import shutil
 import signal
 import ssl
+import threading
 import unittest
 
+from client_pki import ClientPki
 from clients import greeting, logged_in
 from fault_servers import RecordingImap
-from gatepost import GatewayTestCase, run_directory
+from gatepost import GatewayTestCase, run_directory, run_gatepost
 from local_backends import CertificateAuthority
 from wire import poll_until
 
@@ -67,19 +70,29 @@ class CertificateTestCase(GatewayTestCase):
                           certificates=certificates, **keys)
 
     def shown(self, listener="implicit", name="localhost"):
-        """The fingerprint of the certificate that a new client is shown."""
+        """The fingerprint of the certificate that a new client is shown; `name` None: it asks for
+        no name."""
         with self.gate.connect(listener) as wire:
             if self.gate.listeners[listener]["tls"] == "starttls":
                 greeting(wire)
                 wire.imap("t", "STARTTLS")
-            wire.start_tls(self.pki.context(), name)
+            context = self.pki.context()
+            context.check_hostname = False
+            wire.start_tls(context, name)
             return hashlib.sha256(wire.tls.getpeercert(True)).hexdigest()
+
+    def wait_shown(self, pair, **client):
+        poll_until(lambda: self.shown(**client) == fingerprint(pair), f"{pair[0]} for {client}")
+
+    def reloads(self, result, file):
+        return self.gate.metrics().value("tls_certificate_reloads_total", result=result,
+                                         certificate=str(file))
 
     def reload(self, result="ok"):
         """Sends SIGHUP and returns the line that says what came of it."""
-        before = len(self.gate.log_lines(event="reload"))
+        before = len(self.gate.log_lines(event="reload", trigger="signal"))
         self.gate.process.send_signal(signal.SIGHUP)
-        line = self.gate.wait_log(count=before + 1, event="reload")[-1]
+        line = self.gate.wait_log(count=before + 1, event="reload", trigger="signal")[-1]
         self.assertEqual(line["result"], result, line)
         return line
 
@@ -90,7 +103,6 @@ class Signal(CertificateTestCase):
         self.gateway([self.pki.install(old, "gate")])
         self.assertEqual(self.shown(), fingerprint(old))
         self.pki.install(new, "gate")
-        self.assertEqual(self.shown(), fingerprint(old))
         self.reload()
         for listener in self.LISTENERS:
             poll_until(lambda l=listener: self.shown(l) == fingerprint(new), "the new certificate")
@@ -133,6 +145,294 @@ class Signal(CertificateTestCase):
         shutil.copy(self.pki.issue()[1], keys["key"])
         self.assertRegex(self.reload("failed")["detail"], "does not match")
         self.assertEqual(self.shown(), fingerprint(pair))
+
+
+NEVER = {"file_poll_interval": "24h"}
+
+
+def put(source, target):
+    """Makes `target` a copy of `source`, in one step."""
+    fresh = target.with_name(f".{target.name}.new")
+    shutil.copy(source, fresh)
+    os.replace(fresh, target)
+
+
+class Volume:
+    """A folder as Kubernetes mounts a secret: links through "..data" to a folder of one version."""
+
+    def __init__(self, folder):
+        self.folder, self.version = folder, 0
+        self.folder.mkdir(parents=True)
+
+    def update(self, pair):
+        self.version += 1
+        fresh = self.folder / f"..2026_11_25_{self.version}"
+        fresh.mkdir()
+        for source, name in zip((*pair, pair[0]), ("tls.crt", "tls.key", "ca.crt")):
+            shutil.copy(source, fresh / name)
+            if not (self.folder / name).is_symlink():
+                (self.folder / name).symlink_to(f"..data/{name}")
+        (self.folder / "..data_tmp").symlink_to(fresh.name)
+        old = (self.folder / "..data").resolve()
+        os.replace(self.folder / "..data_tmp", self.folder / "..data")
+        if self.version > 1:
+            shutil.rmtree(old)
+
+
+class Certbot:
+    """/etc/letsencrypt as certbot keeps it: numbered files in archive/, links to them in live/."""
+
+    def __init__(self, folder):
+        self.folder, self.numbers = folder, {}
+        self.live = folder / "live"
+        self.live.mkdir(parents=True)
+        (self.live / "README").write_text("This directory contains your keys and certificates.")
+
+    def renew(self, name, pair):
+        number = self.numbers[name] = self.numbers.get(name, 0) + 1
+        archive, live = self.folder / "archive" / name, self.live / name
+        archive.mkdir(parents=True, exist_ok=True)
+        live.mkdir(exist_ok=True)
+        for source, stem in zip(pair, ("fullchain", "privkey")):
+            shutil.copy(source, archive / f"{stem}{number}.pem")
+        for stem in ("fullchain", "privkey"):
+            link = live / f"{stem}.pem"
+            link.unlink(missing_ok=True)
+            link.symlink_to(f"../../archive/{name}/{stem}{number}.pem")
+
+
+class ByItself(CertificateTestCase):
+    def test_written_in_place(self):
+        old, new = self.pki.issue(), self.pki.issue()
+        keys = self.pki.install(old, "gate")
+        self.gateway([keys], process=NEVER)
+        self.assertEqual(self.shown(), fingerprint(old))
+        self.pki.install(new, "gate")
+        for listener in self.LISTENERS:
+            self.wait_shown(new, listener=listener)
+        self.gate.wait_log(event="certificate", result="ok", file=str(keys["chain"]))
+        self.gate.wait_log(event="reload", trigger="files", result="ok")
+        self.assertEqual(self.reloads("ok", keys["chain"]), 1)
+        metrics = self.gate.metrics()
+        began, = (v for n, _, v in metrics.series if n == "process_start_time_seconds")
+        self.assertGreater(
+            metrics.value("tls_certificate_last_success_timestamp_seconds"), began - 1)
+
+    def test_renamed(self):
+        old, new = self.pki.issue(), self.pki.issue()
+        keys = self.pki.install(old, "gate")
+        self.gateway([keys], process=NEVER)
+        for source, target in zip(new, keys.values()):
+            put(source, target)
+        self.wait_shown(new)
+
+    def test_secret_volume(self):
+        volume = Volume(self.pki.folder / "volume")
+        pairs = [self.pki.issue() for _ in range(3)]
+        volume.update(pairs[0])
+        self.gateway([{"directory": volume.folder}], process=NEVER)
+        self.assertEqual(self.shown(), fingerprint(pairs[0]))
+        for pair in pairs[1:]:
+            volume.update(pair)
+            self.wait_shown(pair)
+
+    def test_certbot(self):
+        certbot = Certbot(self.pki.folder / "letsencrypt")
+        first, second = self.pki.issue("a.test"), self.pki.issue("b.test")
+        certbot.renew("a.test", first)
+        certbot.renew("b.test", second)
+        self.gateway([{"directory": certbot.live}], process=NEVER)
+        self.assertEqual(self.shown(name="b.test"), fingerprint(second))
+        renewed, more = self.pki.issue("b.test"), self.pki.issue("c.test")
+        certbot.renew("b.test", renewed)
+        self.wait_shown(renewed, name="b.test")
+        certbot.renew("c.test", more)  # a new folder is watched, too
+        self.wait_shown(more, name="c.test")
+        more = self.pki.issue("c.test")
+        certbot.renew("c.test", more)
+        self.wait_shown(more, name="c.test")
+        self.assertEqual(self.shown(name=None), fingerprint(first))
+
+        def series():
+            return sorted(labels["san_first"] for name, labels, _ in self.gate.metrics().series
+                          if name.endswith("not_after_timestamp_seconds"))
+        self.assertEqual(series(), ["a.test", "b.test", "c.test"])
+        shutil.rmtree(certbot.live / "a.test")
+        poll_until(lambda: series() == ["b.test", "c.test"], "a removed certificate's series")
+        self.wait_shown(renewed, name=None)  # the next one is the default now
+
+    def test_what_is_broken_stays_as_it_was(self):
+        old, other = self.pki.issue("a.test"), self.pki.issue("b.test")
+        broken, good = self.pki.install(old, "gate"), self.pki.install(other, "other")
+        self.gateway([broken, good], process={"file_poll_interval": "100ms"})
+        shutil.copy(self.pki.issue()[1], broken["key"])
+        line, = self.gate.wait_log(event="certificate", result="failed")
+        self.assertEqual(line["file"], str(broken["chain"]))
+        self.assertRegex(line["detail"], "does not match")
+        self.assertEqual(self.shown(name="a.test"), fingerprint(old))
+        self.assertEqual(self.reloads("failed", broken["chain"]), 1)
+        # The other one is renewed all the same, and nothing is said twice.
+        renewed = self.pki.issue("b.test")
+        self.pki.install(renewed, "other")
+        self.wait_shown(renewed, name="b.test")
+        self.gate.wait_log(event="reload", trigger="files")
+        self.assertEqual(len(self.gate.log_lines(event="certificate", result="failed")), 1)
+        self.assertEqual(self.reloads("failed", good["chain"]), 0)
+        # Another cause is another line; then all is well.
+        expired = self.pki.issue("a.test", days=0)
+        self.pki.install(expired, "gate")
+        lines = self.gate.wait_log(count=2, event="certificate", result="failed")
+        self.assertRegex(lines[1]["detail"], "expired on")
+        self.assertEqual(self.shown(name="a.test"), fingerprint(old))
+        new = self.pki.issue("a.test")
+        self.pki.install(new, "gate")
+        self.wait_shown(new, name="a.test")
+        poll_until(lambda: self.reloads("ok", broken["chain"]) == 1, "the success is counted")
+        self.assertEqual(self.reloads("failed", broken["chain"]), 2)
+
+    def test_a_pair_half_written(self):
+        old, new = self.pki.issue(), self.pki.issue()
+        keys = self.pki.install(old, "gate")
+        self.gateway([keys], process={"file_poll_interval": "100ms"})
+        put(new[0], keys["chain"])
+        self.gate.wait_log(event="certificate", result="failed")  # as it stays so
+        self.assertEqual(self.shown(), fingerprint(old))
+        put(new[1], keys["key"])
+        self.wait_shown(new)
+
+    def test_what_no_event_tells_of(self):
+        """A file behind a link, in a folder that nobody watches."""
+        old, new = self.pki.issue(), self.pki.issue()
+        keys = self.pki.install(old, "gate")
+        links = self.pki.folder / "links"
+        links.mkdir()
+        for file in keys.values():
+            (links / file.name).symlink_to(file)
+        self.gateway([{key: links / file.name for key, file in keys.items()}],
+                     process={"file_poll_interval": "100ms"})
+        self.pki.install(new, "gate")
+        self.wait_shown(new)
+
+    def test_revocation(self):
+        pki = ClientPki(self.pki.folder / "clients")
+        pki.issue("alice")
+        crl = pki.crl()
+        self.gateway([self.pki.install(self.pki.issue(), "gate")], process=NEVER, listeners={
+            "implicit": {"protocol": "imap", "tls": "implicit", "client_certificates": "require",
+                         "client_ca_file": pki.ca, "client_crl_file": crl}})
+
+        def welcome():
+            context = self.pki.context(ssl.TLSVersion.TLSv1_2)
+            context.load_cert_chain(*pki.files("alice"))
+            with self.gate.connect("implicit") as wire:
+                try:
+                    wire.start_tls(context)
+                except ssl.SSLError:
+                    return False
+                return True
+
+        self.assertTrue(welcome())
+        crl.write_text("-----BEGIN X509 CRL-----\n")
+        line, = self.gate.wait_log(event="certificate", result="failed")
+        self.assertRegex(line["detail"], "crl")
+        self.assertTrue(welcome())
+        pki.revoke("alice")
+        pki.crl()
+        poll_until(lambda: not welcome(), "the revoked certificate is refused")
+        self.assertEqual(self.reloads("ok", pki.ca), 1)
+
+    def test_keys_that_cannot_be_read_any_more(self):
+        """process.user: what root could read at start must be readable later."""
+        keys = self.pki.install(self.pki.issue(), "gate")
+        keys["key"].chmod(0o600)
+        self.gateway([keys], process={"user": "nobody", **NEVER})
+        line, = self.gate.wait_log(event="certificate", result="failed")
+        self.assertRegex(line["detail"], f"{keys['key']}: cannot read: Permission denied")
+
+    def test_nobody_notices(self):
+        """Handshakes without a pause, while the certificate is replaced again and again."""
+        pairs = [self.pki.issue() for _ in range(2)]
+        keys = self.pki.install(pairs[0], "gate")
+        self.gateway([keys], process=NEVER)
+        live = logged_in(self.gate, "implicit", "u", "p", tls=self.pki.context())
+        known, done, failures = {fingerprint(pair) for pair in pairs}, threading.Event(), []
+        shown = set()
+
+        def handshakes():
+            while not done.is_set():
+                try:
+                    shown.add(self.shown())
+                except Exception as error:  # whatever it is
+                    failures.append(error)
+
+        threads = [threading.Thread(target=handshakes) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for number in range(1, 7):
+            for source, target in zip(pairs[number % 2], keys.values()):
+                put(source, target)
+            self.wait_shown(pairs[number % 2])
+            self.reload()
+        done.set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+        self.assertEqual(shown, known)
+        self.assertEqual(live.imap("n", "NOOP"), ["n OK NOOP done"])
+        live.close()
+
+
+class Sets(CertificateTestCase):
+    def test_each_listener_has_its_own(self):
+        one, two, star = (self.pki.issue("one.test"), self.pki.issue("two.test"),
+                          self.pki.issue("*.test"))
+        folder = self.pki.folder / "customers"
+        folder.mkdir()
+        for name, pair in (("two", two), ("star", star)):
+            shutil.copy(pair[0], folder / f"{name}.crt")
+            shutil.copy(pair[1], folder / f"{name}.key")
+        self.gateway(
+            [{"name": "own", **self.pki.install(one, "gate")},
+             {"name": "customers", "directory": folder}],
+            {"all": {"protocol": "imap", "tls": "implicit"},
+             "own": {"protocol": "imap", "tls": "implicit", "certificates": ["own"]},
+             "customers": {"protocol": "imap", "tls": "starttls", "strict_sni": True,
+                           "certificates": ["customers"]}})
+        for listener, name, pair in (
+                ("all", None, one), ("all", "one.test", one), ("all", "TWO.test.", two),
+                ("all", "three.test", star), ("all", "other.example", one),
+                ("all", "a.b.test", one),
+                ("own", "two.test", one), ("own", None, one),
+                ("customers", "two.test", two), ("customers", "one.test", star),
+                ("customers", None, star)):
+            with self.subTest(listener=listener, name=name):
+                self.assertEqual(self.shown(listener, name), fingerprint(pair))
+        for name in ("other.example", "b\u00fccher.example"):
+            with self.subTest(name=name):
+                with self.assertRaisesRegex(ssl.SSLError, "(?i)unrecognized.name"):
+                    self.shown("customers", name)
+        metrics = self.gate.metrics()
+        self.assertEqual(metrics.value("tls_handshake_failures_total", listener="customers",
+                                       reason="server_name"), 2)
+
+    def test_what_a_directory_has_beside_good_ones(self):
+        folder = self.pki.folder / "pairs"
+        folder.mkdir()
+        good, expired = self.pki.issue("good.test"), self.pki.issue("expired.test", days=0)
+        for name, pair in (("good", good), ("expired", expired)):
+            shutil.copy(pair[0], folder / f"{name}.crt")
+            shutil.copy(pair[1], folder / f"{name}.key")
+        self.gateway([{"directory": folder}], process=NEVER)
+        self.assertEqual(self.shown(name="expired.test"), fingerprint(good))
+        self.assertEqual(self.reloads("failed", folder / "expired.crt"), 1)
+        check = run_gatepost("check", self.gate.config_file)
+        self.assertEqual(check.returncode, 0, check.stderr)
+        self.assertRegex(check.stdout, f"1 certificate, by default {folder}/good.crt")
+        self.assertRegex(check.stdout, f"{folder}/expired.crt\n    NOT USED: .*expired on")
+        (folder / "good.crt").unlink()
+        check = run_gatepost("check", self.gate.config_file)
+        self.assertEqual(check.returncode, 2)
+        self.assertRegex(check.stderr, r"gatepost\.toml:\d+:1: certificate\[1\]: .*expired on")
 
 
 if __name__ == "__main__":

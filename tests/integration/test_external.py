@@ -318,9 +318,9 @@ class Reload(ExternalTestCase):
 
         def reload(text):
             users.write_text(text)
-            seen = len(self.gate.log_lines(event="reload"))
+            seen = len(self.gate.log_lines(event="reload", trigger="signal"))
             self.gate.process.send_signal(signal.SIGHUP)
-            return self.gate.wait_log(count=seen + 1, event="reload")[-1]
+            return self.gate.wait_log(count=seen + 1, event="reload", trigger="signal")[-1]
 
         def user():
             self.assert_answer(self.answer("l", pki.context("alice")), clients.LOGIN_OK, "imap")

@@ -62,7 +62,7 @@ addresses = ['127.0.0.1:144']
 pool = 'a'
 tsl = 'implicit'
 )", "CP",
-     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, client_certificate_user, client_certificate_map, bare_newline, pool; for example: tls = "starttls" (did you mean "tls"?))"},
+     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, certificates, strict_sni, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, client_certificate_user, client_certificate_map, bare_newline, pool; for example: tls = "starttls" (did you mean "tls"?))"},
     {"key_of_another_table", R"([log]
 max_line_bytes = 2000
 )", "CLP",
@@ -83,7 +83,7 @@ hostname = 'a'
 )", "CLP",
      R"(g.toml:1:12: hostname: "mail\x0d\x0aX: y" is not allowed; use a host name, for example: hostname = "mail.example.org")"},
     {"certificate_missing", "", "LP",
-     R"(g.toml: certificate: at least one is needed, for STARTTLS too, for example: [[certificate]] with chain = "/etc/gatepost/tls/fullchain.pem" and key = "/etc/gatepost/tls/privkey.pem")"},
+     R"(g.toml: certificate: at least one is needed, for STARTTLS too, for example: [[certificate]] with chain = "/etc/gatepost/tls/fullchain.pem" and key = "/etc/gatepost/tls/privkey.pem", or with directory = "/etc/letsencrypt/live")"},
     {"certificate_is_table", R"([certificate]
 chain = 'c'
 )", "LP",
@@ -92,6 +92,59 @@ chain = 'c'
 chain = 'c'
 )", "LP",
      R"(g.toml:1:1: certificate[1].key: is missing; use a file's path, for example: key = "/etc/gatepost/tls/privkey.pem")"},
+    {"certificate_without_chain", R"([[certificate]]
+key = 'k'
+)", "LP",
+     R"(g.toml:1:1: certificate[1].chain: is missing; use a file's path, for example: chain = "/etc/gatepost/tls/fullchain.pem")"},
+    {"certificate_without_files", R"([[certificate]]
+name = 'own'
+)", "LP",
+     R"(g.toml:1:1: certificate[1]: names no files; use chain and key, or a folder with pairs, for example: directory = "/etc/letsencrypt/live")"},
+    {"certificate_in_both_forms", R"([[certificate]]
+directory = 'd'
+key = 'k'
+)", "LP",
+     R"(g.toml:3:7: certificate[1].key: cannot stand beside directory, which finds its pairs by itself; remove one of both, or make a [[certificate]] of its own for the pair)"},
+    {"certificate_twice", R"([[certificate]]
+chain = 'c.pem'
+key = 'other'
+)", "CLP",
+     R"(g.toml:5:9: certificate[2].chain: the chain "c.pem" is taken by certificate[1].chain (line 2); one table is enough; remove the other)"},
+    {"certificate_name_twice", R"([[certificate]]
+name = 'own'
+directory = 'd'
+[[certificate]]
+name = 'own'
+directory = 'e'
+)", "LP",
+     R"(g.toml:5:8: certificate[2].name: the name "own" is taken by certificate[1].name (line 2); use another one, for example: name = "own-2")"},
+    {"listener_certificate_unknown", R"([[certificate]]
+name = 'customers'
+directory = 'd'
+[[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+pool = 'a'
+certificates = ['costumers']
+)", "P",
+     R"(g.toml:8:17: listener[1].certificates[1]: no [[certificate]] is named "costumers"; there is "customers"; give it one, for example: name = "costumers" (did you mean "customers"?))"},
+    {"listener_certificate_without_names", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+pool = 'a'
+certificates = ['own']
+)", "CP",
+     R"(g.toml:5:17: listener[1].certificates[1]: no [[certificate]] is named "own"; none has a name; give it one, for example: name = "own")"},
+    {"listener_certificate_twice", R"([[certificate]]
+name = 'own'
+directory = 'd'
+[[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+pool = 'a'
+certificates = ['own', 'own']
+)", "P",
+     R"(g.toml:8:24: listener[1].certificates[2]: the certificate "own" is taken by listener[1].certificates[1] (line 8); remove it)"},
     {"certificate_empty_path", R"([[certificate]]
 chain = ''
 key = 'k'

@@ -109,6 +109,10 @@ std::string FileWith(const Row& row) {
   if (row.table.empty()) heading = "";
   if (row.table == "listener" || row.table == "certificate") heading = "[" + heading + "]";
   if (row.table == "pool.NAME") heading = "[pool.stores]";
+  if (row.table == "listener" && row.name == "certificates") {
+    tables["[[certificate]]"]["name"] = "name = 'customers'";
+  }
+  if (row.table == "certificate" && row.name == "directory") tables[heading].clear();
   tables[heading][row.name] = row.example;
   std::string text;
   for (const auto& [table, keys] : tables) {

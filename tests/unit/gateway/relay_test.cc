@@ -121,10 +121,10 @@ class RelayTest : public testing::Test, public Stream::Observer {
       const tls::test::Folder folder;
       const auto identity = tls::test::Issue({.names = {"mail.example"}});
       const auto files = folder.WritePair("mail", identity);
-      const auto store = tls::CertificateStore::Load({&files, 1});
-      ASSERT_TRUE(store.has_value());
+      auto certificate = tls::CertificateLoader().Load(files);
+      ASSERT_TRUE(certificate.has_value());
       tls::ServerOptions server;
-      server.certificates = *store;
+      server.certificates = tls::CertificateStore::Make({std::move(*certificate)});
       tls::ClientOptions client;
       client.verify = false;
       client_->StartTls(*tls::ServerContext::Make(server));

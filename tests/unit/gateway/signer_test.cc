@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "tests/unit/tls/channel_pair.h"
-#include "tests/unit/tls/test_certificates.h"
+#include "tests/unit/tls/fixtures.h"
 #include "tls/certificate_store.h"
 #include "tls/context.h"
 
@@ -43,9 +43,9 @@ struct Handshake {
     static const auto server_context = [] {
       tls::test::Request request;
       request.key = tls::test::KeyKind::kRsa2048;
-      const auto store = tls::CertificateStore::Load(
-          std::vector{folder.WritePair("signer", tls::test::Issue(request))});
-      return *tls::ServerContext::Make({tls::Profile::kIntermediate, "imap", *store});
+      const auto store =
+          tls::test::StoreOf({folder.WritePair("signer", tls::test::Issue(request))});
+      return *tls::ServerContext::Make({tls::Profile::kIntermediate, "imap", store});
     }();
     static const auto client_context = *tls::ClientContext::Make({false, {}, "imap"});
     pair = std::make_unique<tls::test::Pair>(client_context, server_context);

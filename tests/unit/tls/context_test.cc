@@ -54,6 +54,27 @@ TEST_F(CertificateSelection, GoesByTheServerName) {
   EXPECT_EQ(Shown(nullptr), "CN=mail.example ECDSA");
 }
 
+TEST_F(CertificateSelection, RefusesUnknownNamesWhereItIsStrict) {
+  ServerOptions options;
+  options.alpn = "imap";
+  options.certificates = context->certificates();
+  options.strict_sni = true;
+  context = *ServerContext::Make(options);
+  EXPECT_EQ(Shown("X.Wild.Example."), "CN=*.wild.example ECDSA");
+  EXPECT_EQ(Shown(nullptr), "CN=mail.example ECDSA");
+  for (const char* name : {"unknown.example", "wild.example", "caf\xc3\xa9.wild.example",
+                           "192.0.2.1", "2001:db8::1", "odd name\n.wild.example"}) {
+    Transport wire;
+    Channel server(wire, context);
+    client.session.reset();
+    client.Connect(name);
+    EXPECT_FALSE(client.Handshake(server, wire)) << name;
+    EXPECT_EQ(server.failure(), Failure::kServerName) << name;
+    EXPECT_EQ(server.error(), "the client asked for a name that is not served");
+    EXPECT_NE(client.error.find("unrecognized name"), std::string::npos) << client.error;
+  }
+}
+
 TEST_F(CertificateSelection, GoesByTheSignatureAlgorithmsInTls13) {
   EXPECT_EQ(Shown("mail.example"), "CN=mail.example ECDSA");
   const uint16_t rsa_only[] = {SSL_SIGN_RSA_PSS_RSAE_SHA256};

@@ -48,12 +48,17 @@ inline const Authority& TestAuthority() {
 }
 
 inline std::shared_ptr<const CertificateStore> StoreOf(const std::vector<CertificateFiles>& files) {
-  auto store = CertificateStore::Load(files);
-  if (!store) {
-    ADD_FAILURE() << store.error()[0].text;
-    return nullptr;
+  CertificateLoader loader;
+  CertificateStore::Certificates certificates;
+  for (const CertificateFiles& pair : files) {
+    auto loaded = loader.Load(pair);
+    if (!loaded) {
+      ADD_FAILURE() << loaded.error()[0].text;
+      return nullptr;
+    }
+    certificates.push_back(std::move(*loaded));
   }
-  return *store;
+  return CertificateStore::Make(std::move(certificates));
 }
 
 // A store with one ECDSA certificate for mail.example.

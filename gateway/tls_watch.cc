@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/tls_watch.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <csignal>
+#include <string>
+
+namespace gatepost {
+namespace {
+
+using observe::Level;
+
+constexpr uint64_t kQuietMs = 300;         // a renewal writes several files
+constexpr uint64_t kLongestMs = 2'000;     // but a folder that is never quiet is looked at too
+constexpr uint64_t kSecondLookMs = 1'000;  // at what was seen broken for the first time
+constexpr size_t kProblemsInLine = 3;
+
+}  // namespace
+
+TlsWatch::TlsWatch(std::unique_ptr<TlsFiles> files, std::chrono::milliseconds poll_interval,
+                   observe::Log& log, Offer offer)
+    : files_(std::move(files)),
+      poll_interval_(poll_interval),
+      log_(log),
+      offer_(std::move(offer)),
+      wake_(new uv_async_t),
+      quiet_(new uv_timer_t),
+      poll_(new uv_timer_t) {
+  uv_loop_init(&loop_);
+  uv_async_init(&loop_, wake_.get(),
+                [](uv_async_t* async) { static_cast<TlsWatch*>(async->data)->OnWake(); });
+  uv_timer_init(&loop_, quiet_.get());
+  uv_timer_init(&loop_, poll_.get());
+  wake_->data = quiet_->data = poll_->data = this;
+  Publish();
+  thread_ = std::thread([this] { Run(); });
+}
+
+TlsWatch::~TlsWatch() {
+  {
+    const std::lock_guard lock(mutex_);
+    end_wanted_ = true;
+  }
+  uv_async_send(wake_.get());
+  thread_.join();
+  watches_.clear();
+  wake_.reset();
+  quiet_.reset();
+  poll_.reset();
+  uv_run(&loop_, UV_RUN_DEFAULT);
+  uv_loop_close(&loop_);
+}
+
+void TlsWatch::ReloadAll() {
+  {
+    const std::lock_guard lock(mutex_);
+    reload_wanted_ = true;
+  }
+  uv_async_send(wake_.get());
+}
+
+std::shared_ptr<const TlsWatch::Snapshot> TlsWatch::snapshot() const {
+  const std::lock_guard lock(mutex_);
+  return snapshot_;
+}
+
+void TlsWatch::Publish() {
+  auto snapshot = std::make_shared<Snapshot>();
+  snapshot->certificates = files_->certificates();
+  snapshot->statuses = files_->statuses();
+  const std::lock_guard lock(mutex_);
+  snapshot_ = std::move(snapshot);
+}
+
+// ---- the thread
+// ----------------------------------------------------------------------------------
+
+void TlsWatch::Run() {
+  pthread_setname_np(pthread_self(), "tls-files");
+  sigset_t all;  // signals are the main thread's
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+
+  // The watches first: what changed before them, and what the user that we have become cannot read,
+  // is seen by the look.
+  WatchFolders();
+  Look(TlsFiles::Look::kChanged);
+  const auto interval = static_cast<uint64_t>(poll_interval_.count());
+  uv_update_time(&loop_);
+  uv_timer_start(
+      poll_.get(),
+      [](uv_timer_t* timer) {
+        static_cast<TlsWatch*>(timer->data)->Look(TlsFiles::Look::kChanged);
+      },
+      interval, interval);
+  uv_run(&loop_, UV_RUN_DEFAULT);
+}
+
+void TlsWatch::OnWake() {
+  bool reload = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (end_wanted_) {
+      uv_stop(&loop_);
+      return;
+    }
+    std::swap(reload, reload_wanted_);
+  }
+  if (reload) Look(TlsFiles::Look::kAll);
+}
+
+void TlsWatch::OnEvent() {
+  const uint64_t now = uv_now(&loop_);
+  if (first_event_ms_ == 0) first_event_ms_ = now;
+  const uint64_t latest = first_event_ms_ + kLongestMs;
+  uv_timer_start(
+      quiet_.get(),
+      [](uv_timer_t* timer) {
+        static_cast<TlsWatch*>(timer->data)->Look(TlsFiles::Look::kChanged);
+      },
+      std::min(kQuietMs, latest > now ? latest - now : 0), 0);
+}
+
+void TlsWatch::Look(TlsFiles::Look look) {
+  first_event_ms_ = 0;
+  uv_timer_stop(quiet_.get());
+  const uint64_t began = uv_hrtime();
+  const TlsFiles::Outcome outcome = files_->Refresh(look);
+  if (outcome.changed) offer_(*files_);
+  Publish();
+  Tell(outcome, look, (uv_hrtime() - began) / 1'000'000);
+  uv_update_time(&loop_);
+  // A new folder may have been filled before it was watched.
+  if (WatchFolders()) OnEvent();
+  if (outcome.again) {
+    uv_timer_start(
+        quiet_.get(),
+        [](uv_timer_t* timer) {
+          static_cast<TlsWatch*>(timer->data)->Look(TlsFiles::Look::kChanged);
+        },
+        kSecondLookMs, 0);
+  }
+}
+
+// WatchFolders makes the watches fit the folders that there are now, and returns whether there is a
+// new one.
+bool TlsWatch::WatchFolders() {
+  const std::vector<std::filesystem::path> folders = files_->Folders();
+  bool added = false;
+  for (const std::filesystem::path& folder : folders) {
+    struct stat status {};
+    if (stat(folder.c_str(), &status) != 0) continue;
+    const Identity identity(status.st_dev, status.st_ino);
+    const auto known = watches_.find(folder);
+    if (known != watches_.end() && known->second.folder == identity) continue;
+    net::HandlePtr<uv_fs_event_t> handle(new uv_fs_event_t);
+    uv_fs_event_init(&loop_, handle.get());
+    handle->data = this;
+    const int error = uv_fs_event_start(
+        handle.get(),
+        [](uv_fs_event_t* event, const char*, int, int) {
+          if (event->data != nullptr) static_cast<TlsWatch*>(event->data)->OnEvent();
+        },
+        folder.c_str(), 0);
+    if (error != 0) {
+      handle.reset();
+      if (!watch_failure_told_) {
+        log_.Write(Level::kWarning, "watch_failed",
+                   {{"folder", folder.string()},
+                    {"error", uv_strerror(error)},
+                    {"detail", "changes are seen after process.file_poll_interval"}});
+      }
+      watch_failure_told_ = true;
+    }
+    added = added || handle != nullptr;
+    watches_[folder] = {identity, std::move(handle)};
+  }
+  std::erase_if(watches_, [&folders](const auto& watch) {
+    return !std::binary_search(folders.begin(), folders.end(), watch.first);
+  });
+  return added;
+}
+
+void TlsWatch::Tell(const TlsFiles::Outcome& outcome, TlsFiles::Look look, uint64_t duration_ms) {
+  std::string problems;
+  size_t failed = 0;
+  for (const TlsFiles::News& news : outcome.news) {
+    const bool good = news.problem.empty();
+    if (news.certificate) {
+      const tls::CertificateInfo& info = news.certificate->info();
+      log_.Write(
+          Level::kInfo, "certificate",
+          {{"result", "ok"},
+           {"file", news.part},
+           {"name", info.names.empty() ? std::string_view() : info.names.front()},
+           {"not_after",
+            fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
+                        fmt::gmtime(std::chrono::system_clock::to_time_t(info.not_after)))}});
+    } else {
+      log_.Write(
+          good ? Level::kInfo : Level::kError, "certificate",
+          {{"result", good ? "ok" : "failed"}, {"file", news.part}, {"detail", news.problem}});
+    }
+    if (good || ++failed > kProblemsInLine) continue;
+    problems += (problems.empty() ? "" : "; ") + news.problem;
+  }
+  if (failed > kProblemsInLine) {
+    problems += fmt::format("; and {} more", failed - kProblemsInLine);
+  }
+  const bool asked = look == TlsFiles::Look::kAll;
+  if (!asked && !outcome.changed) return;
+  log_.Write(failed == 0 ? Level::kInfo : Level::kError, "reload",
+             {{"trigger", asked ? "signal" : "files"},
+              {"result", failed == 0 ? "ok" : "failed"},
+              {"certificates", files_->certificates().size()},
+              {"duration_ms", duration_ms},
+              {"detail", problems}});
+}
+
+}  // namespace gatepost

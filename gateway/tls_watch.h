@@ -1,0 +1,85 @@
+// Takes renewed certificates, CAs, CRLs and users of certificates into use while the gateway runs.
+//
+// A thread of its own looks at the files (tls_files.h) when the file system tells of an event, when
+// a signal asks for it, and every so often, since events do not come from everywhere. Public
+// functions are for any thread. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <uv.h>
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "gateway/net/uv_handle.h"
+#include "gateway/observe/log.h"
+#include "gateway/tls_files.h"
+
+namespace gatepost {
+
+class TlsWatch {
+ public:
+  // What is called when something of the files is new, on this object's thread.
+  using Offer = std::function<void(const TlsFiles&)>;
+
+  // Starts the thread; `log` must outlive it.
+  TlsWatch(std::unique_ptr<TlsFiles> files, std::chrono::milliseconds poll_interval,
+           observe::Log& log, Offer offer);
+  // Ends the thread; a look under way is finished first.
+  ~TlsWatch();
+  TlsWatch(const TlsWatch&) = delete;
+  TlsWatch& operator=(const TlsWatch&) = delete;
+
+  // ReloadAll asks for everything to be read, and for a log line that says what came of it.
+  void ReloadAll();
+
+  struct Snapshot {
+    tls::CertificateStore::Certificates certificates;
+    std::vector<TlsFiles::Status> statuses;
+  };
+  [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const;
+
+ private:
+  using Identity = std::pair<uint64_t, uint64_t>;  // device and inode
+  struct Watch {
+    Identity folder;
+    net::HandlePtr<uv_fs_event_t> handle;  // null: it cannot be watched
+  };
+
+  void Run();
+  void OnWake();
+  void OnEvent();
+  void Look(TlsFiles::Look look);
+  bool WatchFolders();
+  void Tell(const TlsFiles::Outcome& outcome, TlsFiles::Look look, uint64_t duration_ms);
+  void Publish();
+
+  const std::unique_ptr<TlsFiles> files_;
+  const std::chrono::milliseconds poll_interval_;
+  observe::Log& log_;
+  const Offer offer_;
+
+  mutable std::mutex mutex_;  // guards these three
+  std::shared_ptr<const Snapshot> snapshot_;
+  bool reload_wanted_ = false;
+  bool end_wanted_ = false;
+
+  uv_loop_t loop_{};
+  net::HandlePtr<uv_async_t> wake_;
+  net::HandlePtr<uv_timer_t> quiet_;  // runs out when events have ceased
+  net::HandlePtr<uv_timer_t> poll_;
+  std::map<std::filesystem::path, Watch> watches_;
+  uint64_t first_event_ms_ = 0;  // of those not looked at yet; 0: there are none
+  bool watch_failure_told_ = false;
+  std::thread thread_;
+};
+
+}  // namespace gatepost
