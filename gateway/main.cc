@@ -87,6 +87,12 @@ void PrintCertificates(const TlsFiles& files) {
                info.chain_file.string(), info.key_text, days,
                fmt::gmtime(std::chrono::system_clock::to_time_t(info.not_after)), info.issuer,
                fmt::join(info.names, ", "));
+    if (info.stapled_until == std::chrono::system_clock::time_point::max()) {
+      fmt::print("    OCSP response stapled, without an end\n");
+    } else if (info.stapled_until) {
+      fmt::print("    OCSP response stapled until {:%Y-%m-%d %H:%M} UTC\n",
+                 fmt::gmtime(std::chrono::system_clock::to_time_t(*info.stapled_until)));
+    }
   }
   for (const TlsFiles::Status& status : files.statuses()) {
     if (status.problem.empty()) continue;

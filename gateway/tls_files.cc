@@ -65,7 +65,7 @@ tl::expected<std::unique_ptr<TlsFiles>, std::vector<std::string>> TlsFiles::Load
   std::vector<std::string> problems = self->StartProblems();
   if (!problems.empty()) return tl::unexpected(std::move(problems));
   // What happened so far was the start, not a reload; what did not go well then is told now.
-  for (auto& [chain, pair] : self->pairs_) pair.status.taken = 0;
+  for (auto& [chain, pair] : self->pairs_) pair.status.taken = pair.staple.status.taken = 0;
   for (auto& [files, trust] : self->trusts_) trust.status.taken = 0;
   for (auto& [map, users] : self->users_) users.status.taken = 0;
   self->backends_.status.taken = 0;
@@ -193,6 +193,7 @@ void TlsFiles::List(Look look, Outcome& outcome) {
       if (known.files.chain.empty()) {
         known.files = pair;
         known.status.part = chain;
+        known.staple.status.part = tls::OcspFile(chain).string();
       }
       source.pairs.push_back(std::move(chain));
     }
@@ -205,9 +206,19 @@ void TlsFiles::List(Look look, Outcome& outcome) {
 void TlsFiles::ReadPairs(Look look, Outcome& outcome) {
   std::vector<Pair*> due;
   for (auto& [chain, pair] : pairs_) {
-    if (Due(pair, {StampOf(pair.files.chain), StampOf(pair.files.key)}, look)) due.push_back(&pair);
+    if (Due(pair,
+            {StampOf(pair.files.chain), StampOf(pair.files.key), StampOf(pair.staple.status.part)},
+            look)) {
+      due.push_back(&pair);
+    }
   }
-  if (due.empty()) return;
+  if (!due.empty()) LoadPairs(due, look, outcome);
+  for (auto& [chain, pair] : pairs_) {
+    if (pair.certificate) CheckStaple(pair, look, outcome);
+  }
+}
+
+void TlsFiles::LoadPairs(const std::vector<Pair*>& due, Look look, Outcome& outcome) {
   tls::CertificateLoader loader;
   for (const auto& [chain, pair] : pairs_) {
     if (pair.certificate) loader.Know(*pair.certificate);
@@ -228,6 +239,18 @@ void TlsFiles::ReadPairs(Look look, Outcome& outcome) {
     }
     Settle(*pair, std::move(problem), false, look, outcome);
   }
+}
+
+// CheckStaple tells of an OCSP response that is not good, or not any more.
+void TlsFiles::CheckStaple(Pair& pair, Look look, Outcome& outcome) {
+  const tls::CertificateInfo& info = pair.certificate->info();
+  std::string problem = info.staple_problem;
+  if (info.stapled_until && *info.stapled_until < Clock::now()) {
+    problem = pair.staple.status.part + " has expired";
+  }
+  const bool concerned = info.stapled_until || !problem.empty();
+  if (!concerned && pair.staple.status.problem.empty()) return;
+  Settle(pair.staple, std::move(problem), false, look, outcome);
 }
 
 void TlsFiles::ReadTrust(Look look, Outcome& outcome) {
@@ -355,7 +378,12 @@ void TlsFiles::MakeContexts(Look look, Outcome& outcome) {
 
 std::vector<TlsFiles::Status> TlsFiles::statuses() const {
   std::vector<Status> statuses;
-  for (const auto& [chain, pair] : pairs_) statuses.push_back(pair.status);
+  for (const auto& [chain, pair] : pairs_) {
+    statuses.push_back(pair.status);
+    if (pair.staple.status.last_success != Time() || !pair.staple.status.problem.empty()) {
+      statuses.push_back(pair.staple.status);
+    }
+  }
   for (const Source& source : sources_) {
     if (!source.directory.status.part.empty()) statuses.push_back(source.directory.status);
   }

@@ -100,6 +100,7 @@ class TlsFiles {
   struct Pair : Part {
     tls::CertificateFiles files;
     std::shared_ptr<const tls::Certificate> certificate;  // null: none was good yet
+    Part staple;                                          // the OCSP response; read with the pair
   };
   struct Source {
     Part directory;
@@ -123,6 +124,8 @@ class TlsFiles {
 
   void List(Look look, Outcome& outcome);
   void ReadPairs(Look look, Outcome& outcome);
+  void LoadPairs(const std::vector<Pair*>& due, Look look, Outcome& outcome);
+  static void CheckStaple(Pair& pair, Look look, Outcome& outcome);
   void ReadTrust(Look look, Outcome& outcome);
   void ReadUsers(Look look, Outcome& outcome);
   void ReadBackends(Look look, Outcome& outcome);

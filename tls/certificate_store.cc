@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "tls/internal.h"
+#include "tls/ocsp.h"
 
 namespace gatepost::tls {
 namespace {
@@ -105,7 +106,34 @@ std::string MismatchText(const CertificateFiles& files, const std::vector<Parsed
   return text;
 }
 
+// AddStaple takes the OCSP response beside the chain, if there is one that is good.
+void AddStaple(const X509& leaf, CertificateLoader::Time now, CertificateInfo& info,
+               Credential& credential) {
+  const std::filesystem::path file = OcspFile(info.chain_file);
+  std::error_code error;
+  if (!std::filesystem::exists(file, error) && !error) return;
+  const auto bytes = ReadFile(file);
+  if (!bytes) {
+    info.staple_problem = bytes.error().text;
+    return;
+  }
+  const auto until = CheckOcspResponse(bytes->bytes(), leaf);
+  if (!until) {
+    info.staple_problem = Quote(file) + " " + until.error().text;
+  } else if (*until < now) {
+    info.staple_problem = Quote(file) + " expired on " + DateText(*until);
+  } else {
+    info.stapled_until = credential.stapled_until = *until;
+    credential.staple.reset(
+        CRYPTO_BUFFER_new(bytes->bytes().data(), bytes->bytes().size(), nullptr));
+  }
+}
+
 }  // namespace
+
+std::filesystem::path OcspFile(const std::filesystem::path& chain) {
+  return std::filesystem::path(chain) += ".ocsp";
+}
 
 Certificate::Certificate() = default;
 Certificate::~Certificate() = default;
@@ -116,8 +144,13 @@ bool Certificate::SameAs(const Certificate& other) const {
            std::memcmp(CRYPTO_BUFFER_data(one), CRYPTO_BUFFER_data(another),
                        CRYPTO_BUFFER_len(one)) == 0;
   };
+  const CRYPTO_BUFFER* staple = credential_->staple.get();
+  const CRYPTO_BUFFER* others = other.credential_->staple.get();
+  const bool same_staple =
+      staple == nullptr || others == nullptr ? staple == others : same_bytes(staple, others);
   // The same leaf has the same key: each was checked against its own.
-  return std::equal(credential_->chain.begin(), credential_->chain.end(),
+  return same_staple && info_.staple_problem == other.info_.staple_problem &&
+         std::equal(credential_->chain.begin(), credential_->chain.end(),
                     other.credential_->chain.begin(), other.credential_->chain.end(), same_bytes);
 }
 
@@ -193,6 +226,7 @@ tl::expected<std::shared_ptr<const Certificate>, std::vector<Error>> Certificate
   for (ParsedCertificate& certificate : *chain) {
     loaded->credential_->chain.push_back(deduplicator_->Share(std::move(certificate.der)));
   }
+  AddStaple(leaf, now, info, *loaded->credential_);
   return loaded;
 }
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -23,12 +24,15 @@ namespace gatepost::tls {
 struct Credential;
 
 // A chain (PEM, the server's certificate first) and its private key (PEM, not encrypted). Both may
-// be the same file.
+// be the same file. An OCSP response (DER) may stand beside the chain: see OcspFile.
 struct CertificateFiles {
   std::filesystem::path chain;
   std::filesystem::path key;
   bool operator==(const CertificateFiles&) const = default;
 };
+
+// OcspFile returns where the OCSP response for `chain` is looked for: "<chain>.ocsp".
+[[nodiscard]] std::filesystem::path OcspFile(const std::filesystem::path& chain);
 
 enum class KeyType : uint8_t { kEcdsa, kRsa };
 
@@ -43,6 +47,9 @@ struct CertificateInfo {
   std::chrono::system_clock::time_point not_after;
   KeyType key_type = KeyType::kEcdsa;
   std::string key_text;  // "ECDSA P-256", "RSA 2048"
+  // Until when an OCSP response is stapled; nothing: there is none, or it is not good.
+  std::optional<std::chrono::system_clock::time_point> stapled_until;
+  std::string staple_problem;  // why the file that is there is not stapled
 };
 
 // Certificate is a chain with its key, checked, as it was read at one time.

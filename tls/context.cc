@@ -21,6 +21,7 @@ namespace {
 constexpr size_t kMaxClientChainBytes = size_t{32} << 10;
 
 // Ids of TLS extensions, RFC 8446 §4.2.
+constexpr uint16_t kStatusRequest = 5;
 constexpr uint16_t kSupportedGroups = 10;
 constexpr uint16_t kSignatureAlgorithms = 13;
 constexpr uint16_t kSupportedVersions = 43;
@@ -105,6 +106,19 @@ bool TakesEcdsa(const SSL_CLIENT_HELLO* hello, const Offer& offer, uint16_t curv
   return false;
 }
 
+// Staple gives the connection the credential's OCSP response, where there is one that is good now
+// and the client asks for it (RFC 6066 §8). It returns false when memory is short.
+bool Staple(const SSL_CLIENT_HELLO* hello, const Credential& credential) {
+  const uint8_t* request = nullptr;
+  size_t size = 0;
+  if (!credential.staple || credential.stapled_until < std::chrono::system_clock::now() ||
+      SSL_early_callback_ctx_extension_get(hello, kStatusRequest, &request, &size) != 1) {
+    return true;
+  }
+  return SSL_set_ocsp_response(hello->ssl, CRYPTO_BUFFER_data(credential.staple.get()),
+                               CRYPTO_BUFFER_len(credential.staple.get())) == 1;
+}
+
 // The default certificate must be of use, or one of the other key type beside it.
 tl::expected<void, Error> CheckDefault(const Offer& offer, const CertificateStore& certificates) {
   const CertificateStore::Choice choice = certificates.Find({});
@@ -143,8 +157,9 @@ struct ServerContext::Callbacks {
         !TakesEcdsa(hello, self.offer_, choice.ecdsa->curve)) {
       credential = choice.rsa;
     }
-    return Channel::Present(hello->ssl, *credential) ? ssl_select_cert_success
-                                                     : ssl_select_cert_error;
+    return Staple(hello, *credential) && Channel::Present(hello->ssl, *credential)
+               ? ssl_select_cert_success
+               : ssl_select_cert_error;
   }
 
   // With strict_sni only. RFC 6066 §3: the alert is unrecognized_name.

@@ -19,6 +19,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -37,16 +38,17 @@ namespace gatepost::tls {
 // handshakes take references of their own to what they use.
 struct Credential {
   Credential() = default;
-  Credential(Credential&& other) noexcept
-      : chain(std::exchange(other.chain, {})), key(std::move(other.key)), curve(other.curve) {}
-  Credential& operator=(Credential&&) = delete;
+  Credential(const Credential&) = delete;
+  Credential& operator=(const Credential&) = delete;
   ~Credential() {
     for (CRYPTO_BUFFER* certificate : chain) CRYPTO_BUFFER_free(certificate);
   }
 
   std::vector<CRYPTO_BUFFER*> chain;  // owned references, in the form SSL_set_chain_and_key takes
   bssl::UniquePtr<EVP_PKEY> key;
-  uint16_t curve = 0;  // TLS id of an ECDSA key's curve; 0 for RSA
+  uint16_t curve = 0;                     // TLS id of an ECDSA key's curve; 0 for RSA
+  bssl::UniquePtr<CRYPTO_BUFFER> staple;  // an OCSP response; null: none
+  std::chrono::system_clock::time_point stapled_until;
 };
 
 // FileBytes is a file's content, wiped when it goes: it may be a private key.
@@ -57,6 +59,9 @@ class FileBytes {
   FileBytes& operator=(FileBytes&&) = delete;
   ~FileBytes() { OPENSSL_cleanse(bytes_.data(), bytes_.size()); }
 
+  [[nodiscard]] std::span<const uint8_t> bytes() const {
+    return {reinterpret_cast<const uint8_t*>(bytes_.data()), bytes_.size()};
+  }
   // MemoryBio returns a BIO that reads the bytes, which must outlive it.
   [[nodiscard]] bssl::UniquePtr<BIO> MemoryBio() const;
 

@@ -2,18 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 import hashlib
 import os
+import re
 import shutil
 import signal
 import ssl
+import subprocess
 import threading
 import unittest
 
-from client_pki import ClientPki
+from client_pki import ClientPki, openssl
 from clients import greeting, logged_in
 from fault_servers import RecordingImap
-from gatepost import GatewayTestCase, run_directory, run_gatepost
+from gatepost import HOST, GatewayTestCase, run_directory, run_gatepost
 from local_backends import CertificateAuthority
-from wire import poll_until
+from wire import DEADLINE, poll_until
 
 
 class Pki:
@@ -380,6 +382,67 @@ class ByItself(CertificateTestCase):
         self.assertEqual(shown, known)
         self.assertEqual(live.imap("n", "NOOP"), ["n OK NOOP done"])
         live.close()
+
+
+class Responder:
+    """OpenSSL's OCSP responder for certificates of `authority`, without a port."""
+
+    def __init__(self, authority):
+        self.folder, self.ca = authority.directory, authority.ca_file
+
+    def answer(self, pair, state="V"):
+        """The response (DER) about the pair's certificate: "V" good, "R" revoked."""
+        serial = openssl("x509", "-in", pair[0], "-noout", "-serial").strip().partition("=")[2]
+        index, request, response = (self.folder / f"ocsp-{name}" for name in ("index", "req", "resp"))
+        revoked = "261101000000Z" if state == "R" else ""
+        index.write_text(f"{state}\t991231235959Z\t{revoked}\t{serial}\tunknown\t/CN=x\n")
+        openssl("ocsp", "-issuer", self.ca, "-cert", pair[0], "-no_nonce", "-reqout", request)
+        openssl("ocsp", "-index", index, "-CA", self.ca, "-rsigner", self.ca,
+                "-rkey", self.folder / "ca.key", "-reqin", request, "-respout", response,
+                "-ndays", "1")
+        return response
+
+
+class Staple(CertificateTestCase):
+    def stapled(self):
+        """What openssl is told about the certificate's state; "" without a response."""
+        result = subprocess.run(
+            ["openssl", "s_client", "-connect", f"{HOST}:{self.gate.ports['implicit']}", "-status",
+             "-CAfile", self.pki.authority.ca_file], input="", capture_output=True, text=True,
+            timeout=DEADLINE, check=False)
+        self.assertIn("Verify return code: 0 (ok)", result.stdout, result.stderr)
+        state = re.search(r"Cert Status: (\w+)", result.stdout)
+        return state.group(1) if state else ""
+
+    def test_beside_the_chain(self):
+        pair = self.pki.issue()
+        keys = self.pki.install(pair, "gate")
+        responder = Responder(self.pki.authority)
+        file = keys["chain"].with_name(keys["chain"].name + ".ocsp")
+        put(responder.answer(pair), file)
+        self.gateway([keys], process=NEVER)
+        self.assertEqual(self.stapled(), "good")
+        self.assertRegex(run_gatepost("check", self.gate.config_file).stdout,
+                         r"OCSP response stapled until \d{4}-\d\d-\d\d \d\d:\d\d UTC")
+        # A response that says nothing good is not passed on.
+        put(responder.answer(pair, "R"), file)
+        line, = self.gate.wait_log(event="certificate", result="failed", file=str(file))
+        self.assertRegex(line["detail"], "says that the certificate is revoked")
+        self.assertEqual(self.stapled(), "")
+        self.assertEqual(self.reloads("failed", file), 1)
+        put(responder.answer(pair), file)
+        poll_until(lambda: self.stapled() == "good", "the response is stapled again")
+        # A renewed certificate goes without the old one's, and with its own when that comes.
+        pair = self.pki.issue()
+        self.pki.install(pair, "gate")
+        self.wait_shown(pair)
+        self.assertEqual(self.stapled(), "")
+        line = self.gate.wait_log(count=2, event="certificate", result="failed", file=str(file))[1]
+        self.assertRegex(line["detail"], "is about another certificate")
+        put(responder.answer(pair), file)
+        poll_until(lambda: self.stapled() == "good", "the new response is stapled")
+        file.unlink()
+        poll_until(lambda: self.stapled() == "", "nothing is stapled")
 
 
 class Sets(CertificateTestCase):
