@@ -447,6 +447,7 @@ void CheckMachine(const Config& config, Findings& findings) {
     }
   }
   check_file(config.authority.file, "authority.file");
+  if (config.tls.ticket_key_file) check_file(*config.tls.ticket_key_file, "tls.ticket_key_file");
   if (config.log.file) {
     // The file itself may be new.
     const auto folder = config.log.file->parent_path();

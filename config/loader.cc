@@ -67,6 +67,7 @@ Config Reader::Read(const toml::table& root) {
   ReadList(root, schema_.listener, config.listeners);
   ReadPools(root, config.pools);
   ReadSingle(root, schema_.authority, config.authority);
+  ReadSingle(root, schema_.tls, config.tls);
   ReadSingle(root, schema_.limits, config.limits);
   ReadSingle(root, schema_.idle_timeout, config.idle_timeouts);
   ReadSingle(root, schema_.log, config.log);

@@ -130,6 +130,11 @@ struct Authority {
   Place place;
 };
 
+struct Tls {
+  std::optional<std::filesystem::path> ticket_key_file;  // default: keys of this process
+  milliseconds ticket_lifetime{12 * 3'600'000};
+};
+
 struct Limits {
   uint32_t max_connections = 0;  // 0: what the descriptor limit allows
   uint32_t max_connections_per_address = 100;
@@ -171,6 +176,7 @@ struct Config {
   std::vector<Listener> listeners;
   std::vector<Pool> pools;
   Authority authority;
+  Tls tls;
   Limits limits;
   IdleTimeouts idle_timeouts;
   Log log;

@@ -187,6 +187,21 @@ Table<Pool> PoolTable() {
       }};
 }
 
+Table<Tls> TlsTable() {
+  return {
+      "[tls]",
+      {
+          PathField("ticket_key_file", &Tls::ticket_key_file, "\"/etc/gatepost/ticket.keys\"",
+                    "Keys that session tickets are sealed with, for gateways that resume each "
+                    "other's sessions: a line each, of `openssl rand -hex 80`; the last but one "
+                    "seals, all open.")
+              .Default("none: keys that the process makes and changes itself"),
+          DurationField("ticket_lifetime", &Tls::ticket_lifetime, minutes(1), hours(168), "\"12h\"",
+                        "How long a session ticket is good, and after which time the process's "
+                        "own keys change."),
+      }};
+}
+
 Table<Limits> LimitsTable() {
   constexpr uint32_t kMillion = 1'000'000;
   return {"[limits]",
@@ -246,6 +261,7 @@ SchemaTables::SchemaTables()
                               "Password file; required with kind = \"passwords\", and only then.")
                         .Default("none"),
                 }},
+      tls(TlsTable()),
       limits(LimitsTable()),
       idle_timeout{"[idle_timeout]",
                    {

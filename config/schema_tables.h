@@ -25,6 +25,7 @@ struct SchemaTables {
   Table<Listener> listener;
   Table<Pool> pool;
   Table<Authority> authority;
+  Table<Tls> tls;
   Table<Limits> limits;
   Table<IdleTimeouts> idle_timeout;
   Table<Log> log;
@@ -39,6 +40,7 @@ struct SchemaTables {
     visit(listener);
     visit(pool);
     visit(authority);
+    visit(tls);
     visit(limits);
     visit(idle_timeout);
     visit(log);

@@ -80,6 +80,9 @@ std::vector<std::string> CheckOffer(const config::Listener& listener, const std:
 // Maker makes contexts from one state of all files. Listeners that are alike share a context.
 class Maker {
  public:
+  Maker(std::shared_ptr<const tls::TicketKeys> ticket_keys)
+      : ticket_keys_(std::move(ticket_keys)) {}
+
   // For returns the listener's context, or what is wrong. `before`: what it had so far, or null.
   tl::expected<std::shared_ptr<const tls::ServerContext>, tls::Error> For(
       const config::Listener& listener, const ListenerFiles& files,
@@ -88,6 +91,8 @@ class Maker {
  private:
   using Key = std::tuple<config::TlsProfile, tls::OfferSettings, config::Protocol, bool, bool,
                          const void*, const void*>;
+
+  std::shared_ptr<const tls::TicketKeys> ticket_keys_;
   std::map<Key, std::shared_ptr<const tls::ServerContext>> contexts_;
 };
 
@@ -107,7 +112,8 @@ tl::expected<std::shared_ptr<const tls::ServerContext>, tls::Error> Maker::For(
                                                             .settings = std::move(offer),
                                                             .client_verifier = files.verifier,
                                                             .require_client_certificate = require,
-                                                            .strict_sni = listener.strict_sni});
+                                                            .strict_sni = listener.strict_sni,
+                                                            .ticket_keys = ticket_keys_});
   if (!made) return tl::unexpected(made.error());
   context = std::move(*made);
   return context;
@@ -133,12 +139,13 @@ std::vector<std::string> CheckOffers(const config::Config& config, const std::st
 
 MadeContexts MakeListenerContexts(const config::Config& config,
                                   const std::vector<ListenerFiles>& files,
+                                  const std::shared_ptr<const tls::TicketKeys>& ticket_keys,
                                   const ListenerContexts& before) {
   MadeContexts made;
   made.contexts = before;
   made.contexts.resize(config.listeners.size());
   made.problems.resize(config.listeners.size());
-  Maker maker;
+  Maker maker(ticket_keys);
   for (size_t i = 0; i < config.listeners.size(); ++i) {
     const config::Listener& listener = config.listeners[i];
     const bool complete =

@@ -76,6 +76,16 @@ void PrintCertificateUsers(const config::Listener& settings, const auth::Certifi
   }
 }
 
+void PrintTickets(const tls::TicketKeys& tickets) {
+  const auto hours = std::chrono::duration<double, std::ratio<3600>>(tickets.lifetime()).count();
+  if (tickets.file()) {
+    fmt::print("\nSession tickets: good for {:.3g} hours, {} key{} from {}\n", hours,
+               tickets.size(), tickets.size() == 1 ? "" : "s", tickets.file()->string());
+  } else {
+    fmt::print("\nSession tickets: good for {:.3g} hours, keys of this process alone\n", hours);
+  }
+}
+
 void PrintCertificates(const TlsFiles& files) {
   fmt::print("\nCertificates\n");
   const auto now = std::chrono::system_clock::now();
@@ -141,6 +151,7 @@ int Check(const std::string& file) {
         PrintCertificateUsers(settings, *listener->certificate_users);
     }
   }
+  PrintTickets(prepared->tls_files->ticket_keys());
   PrintCertificates(*prepared->tls_files);
   fmt::print("\nPools\n");
   for (const config::Pool& pool : prepared->runtime->config.pools) {

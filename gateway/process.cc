@@ -155,7 +155,9 @@ namespace {
 class Server {
  public:
   explicit Server(Prepared prepared)
-      : runtime_(std::move(prepared.runtime)), tls_files_(std::move(prepared.tls_files)) {}
+      : runtime_(std::move(prepared.runtime)),
+        ticket_keys_(prepared.tls_files->ticket_keys_to_rotate()),
+        tls_files_(std::move(prepared.tls_files)) {}
 
   int Run();
 
@@ -171,6 +173,7 @@ class Server {
   [[nodiscard]] uint64_t OwnDescriptors() const;
 
   std::unique_ptr<Runtime> runtime_;
+  const std::shared_ptr<tls::TicketKeys> ticket_keys_;
   std::unique_ptr<TlsFiles> tls_files_;               // until the watch has them
   uint64_t descriptors_ = 0;                          // that the process may have
   std::vector<std::vector<Worker::Socket>> sockets_;  // by worker
@@ -486,8 +489,10 @@ void Server::OnSignal(int number) {
   for (const auto& worker : workers_) worker->Drain(deadline / 2, deadline);
 }
 
-// Housekeep gives memory back after many sessions have left; the allocator alone would keep it.
+// Housekeep changes ticket keys when it is time, and gives memory back after many sessions have
+// left; the allocator alone would keep it.
 void Server::Housekeep() {
+  if (ticket_keys_->RotateIfDue()) runtime_->log->Write(Level::kInfo, "ticket_keys_changed", {});
   const uint32_t sessions = runtime_->limits->total();
   const bool leaving = sessions < last_sessions_;
   last_sessions_ = sessions;

@@ -102,6 +102,10 @@ ListenerRuntime::ListenerRuntime(const config::Listener& listener, size_t positi
   for (size_t i = 0; i < tls_groups.size(); ++i) tls_groups[i] = group(tls::kGroupNames[i]);
   tls_group_other = group("other");
   tls_group_none = group("none");
+  for (size_t i = 1; i < tls_tickets.size(); ++i) {
+    tls_tickets[i] =
+        metrics.Counter(Metric::kTlsTickets, {name, tls::Name(static_cast<tls::TicketUse>(i))});
+  }
   const auto certificates = [&](std::string_view result) {
     return metrics.Counter(Metric::kTlsClientCertificates, {name, result});
   };

@@ -74,6 +74,8 @@ struct ListenerRuntime {
   std::array<std::array<observe::CounterId, 2>, 4> tls_sessions;
   std::array<observe::CounterId, tls::kGroupNames.size()> tls_groups;
   observe::CounterId tls_group_other, tls_group_none;
+  // Without TicketUse::kNone.
+  std::array<observe::CounterId, static_cast<size_t>(tls::TicketUse::kCount)> tls_tickets;
   observe::CounterId certificates_valid, certificates_invalid, certificates_none;  // of clients
   observe::HistogramId handshake_duration;
 };

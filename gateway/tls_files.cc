@@ -68,7 +68,7 @@ tl::expected<std::unique_ptr<TlsFiles>, std::vector<std::string>> TlsFiles::Load
   for (auto& [chain, pair] : self->pairs_) pair.status.taken = pair.staple.status.taken = 0;
   for (auto& [files, trust] : self->trusts_) trust.status.taken = 0;
   for (auto& [map, users] : self->users_) users.status.taken = 0;
-  self->backends_.status.taken = 0;
+  self->backends_.status.taken = self->tickets_.status.taken = 0;
   return self;
 }
 
@@ -93,6 +93,9 @@ std::vector<std::string> TlsFiles::StartProblems() const {
     }
   }
   problems.insert(problems.end(), backends_.errors.begin(), backends_.errors.end());
+  if (!tickets_.status.problem.empty()) {
+    problems.push_back(file_ + ": tls.ticket_key_file: " + tickets_.status.problem);
+  }
   for (const auto& [file, users] : users_) {
     problems.insert(problems.end(), users.errors.begin(), users.errors.end());
   }
@@ -117,6 +120,7 @@ TlsFiles::Outcome TlsFiles::Refresh(Look look) {
   ReadPairs(look, outcome);
   ReadTrust(look, outcome);
   ReadUsers(look, outcome);
+  ReadTicketKeys(look, outcome);
   ReadBackends(look, outcome);
   if (outcome.changed || look == Look::kAll) MakeContexts(look, outcome);
   return outcome;
@@ -293,6 +297,34 @@ void TlsFiles::ReadUsers(Look look, Outcome& outcome) {
   }
 }
 
+// ReadTicketKeys renews the keys where they are: all contexts share them.
+void TlsFiles::ReadTicketKeys(Look look, Outcome& outcome) {
+  const auto lifetime =
+      std::chrono::duration_cast<std::chrono::seconds>(config_.tls.ticket_lifetime);
+  if (!config_.tls.ticket_key_file) {
+    if (!ticket_keys_) ticket_keys_ = tls::TicketKeys::Random(lifetime);
+    return;
+  }
+  const fs::path& file = *config_.tls.ticket_key_file;
+  tickets_.status.part = file.string();
+  if (!Due(tickets_, {StampOf(file)}, look)) return;
+  std::string problem;
+  bool is_new = false;
+  if (!ticket_keys_) {
+    if (auto loaded = tls::TicketKeys::Load(file, lifetime)) {
+      ticket_keys_ = std::move(*loaded);
+      is_new = true;
+    } else {
+      problem = loaded.error().text;
+    }
+  } else if (const auto reloaded = ticket_keys_->Reload()) {
+    is_new = *reloaded;
+  } else {
+    problem = reloaded.error().text;
+  }
+  Settle(tickets_, std::move(problem), is_new, look, outcome);
+}
+
 std::vector<fs::path> TlsFiles::BackendFiles() const {
   std::vector<fs::path> files;
   for (const config::Pool& pool : config_.pools) {
@@ -367,7 +399,7 @@ void TlsFiles::MakeContexts(Look look, Outcome& outcome) {
     of_listeners.push_back({set, std::move(verifier)});
   }
 
-  MadeContexts made = MakeListenerContexts(config_, of_listeners, contexts_);
+  MadeContexts made = MakeListenerContexts(config_, of_listeners, ticket_keys_, contexts_);
   for (size_t i = 0; i < listeners_.size(); ++i) {
     Part& part = listeners_[i];
     if (look == Look::kChanged && part.status.problem == made.problems[i]) continue;
@@ -392,6 +424,7 @@ std::vector<TlsFiles::Status> TlsFiles::statuses() const {
     if (once.insert(trust.status.part).second) statuses.push_back(trust.status);
   }
   for (const auto& [file, users] : users_) statuses.push_back(users.status);
+  if (!tickets_.status.part.empty()) statuses.push_back(tickets_.status);
   if (!BackendFiles().empty()) statuses.push_back(backends_.status);
   return statuses;
 }
@@ -416,6 +449,7 @@ std::vector<fs::path> TlsFiles::Folders() const {
     add(files.second);
   }
   for (const auto& [file, users] : users_) add(file);
+  if (config_.tls.ticket_key_file) add(*config_.tls.ticket_key_file);
   for (const fs::path& file : BackendFiles()) add(file);
   return {folders.begin(), folders.end()};
 }

@@ -1,5 +1,5 @@
 // The files behind the listeners' TLS: certificates and keys, CAs and CRLs for client certificates,
-// and whose those are.
+// whose those are, and session ticket keys.
 //
 // Read whole at start; later Refresh looks at all of them, reads what has changed, and takes each
 // part (a pair, CAs with their CRLs) only where it is good: else that part stays as it was. One
@@ -23,6 +23,7 @@
 #include "gateway/listener_tls.h"
 #include "tls/certificate_store.h"
 #include "tls/client_verifier.h"
+#include "tls/ticket_keys.h"
 
 namespace gatepost {
 
@@ -55,6 +56,11 @@ class TlsFiles {
   }
   // Whose the client certificates of a listener are; null where no file says.
   [[nodiscard]] std::shared_ptr<const auth::CertificateMap> certificate_map(size_t listener) const;
+  [[nodiscard]] const tls::TicketKeys& ticket_keys() const { return *ticket_keys_; }
+  // The same for who changes keys that no file has (TicketKeys::RotateIfDue), on any one thread.
+  [[nodiscard]] std::shared_ptr<tls::TicketKeys> ticket_keys_to_rotate() const {
+    return ticket_keys_;
+  }
   // Every certificate in use, in the order of the configuration; each once.
   [[nodiscard]] const tls::CertificateStore::Certificates& certificates() const { return all_; }
 
@@ -128,6 +134,7 @@ class TlsFiles {
   static void CheckStaple(Pair& pair, Look look, Outcome& outcome);
   void ReadTrust(Look look, Outcome& outcome);
   void ReadUsers(Look look, Outcome& outcome);
+  void ReadTicketKeys(Look look, Outcome& outcome);
   void ReadBackends(Look look, Outcome& outcome);
   [[nodiscard]] std::vector<std::filesystem::path> BackendFiles() const;
   void MakeContexts(Look look, Outcome& outcome);
@@ -143,6 +150,8 @@ class TlsFiles {
   std::map<TrustFiles, Trust> trusts_;
   std::map<std::filesystem::path, Users> users_;
   Backends backends_;
+  Part tickets_;  // of a file, where there is one
+  std::shared_ptr<tls::TicketKeys> ticket_keys_;
   std::vector<Part> listeners_;
   ListenerContexts contexts_;
   tls::CertificateStore::Certificates all_;

@@ -218,6 +218,7 @@ void TlsWatch::Tell(const TlsFiles::Outcome& outcome, TlsFiles::Look look, uint6
              {{"trigger", asked ? "signal" : "files"},
               {"result", failed == 0 ? "ok" : "failed"},
               {"certificates", files_->certificates().size()},
+              {"ticket_keys", files_->ticket_keys().size()},
               {"duration_ms", duration_ms},
               {"detail", problems}});
 }

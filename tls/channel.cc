@@ -187,6 +187,10 @@ Peer& Channel::PeerAtWork(const SSL* ssl) {
   return *AtWork(ssl).peer_;
 }
 
+void Channel::NoteTicket(const SSL* ssl, TicketUse use) {
+  AtWork(ssl).ticket_ = use;
+}
+
 void Channel::Start() {
   assert(peer_ && ssl_ == nullptr);
   if (!Make()) return;
@@ -423,6 +427,7 @@ Facts Channel::facts() const {
   SSL_get0_alpn_selected(ssl_, &alpn, &alpn_size);
   facts.alpn = Printable({reinterpret_cast<const char*>(alpn), alpn_size});
   facts.resumed = resumed();
+  facts.ticket = ticket_;
   return facts;
 }
 

@@ -48,6 +48,17 @@ class Transport {
   std::unique_ptr<Io> io_;
 };
 
+// Which of our keys sealed the session ticket that a client came with.
+enum class TicketUse : uint8_t {
+  kNone,        // it came with no ticket
+  kCurrentKey,  // current
+  kOtherKey,    // other: one that seals no more, or not yet
+  kUnknownKey,  // unknown: a full handshake followed
+  kCount
+};
+
+std::string_view Name(TicketUse use);
+
 // Facts of an established connection, for logs and metrics.
 struct Facts {
   std::string_view version;  // "TLSv1.3"
@@ -56,6 +67,7 @@ struct Facts {
   std::string server_name;   // SNI as the client sent it, host-name characters only; may be empty
   std::string alpn;          // negotiated; may be empty
   bool resumed = false;
+  TicketUse ticket = TicketUse::kNone;  // server side
 };
 
 // Why a handshake or connection failed: metric label by Name().
@@ -164,6 +176,9 @@ class Channel {
   // PeerAtWork is the peer of the client Channel that is reading.
   static Peer& PeerAtWork(const ssl_st* ssl);
 
+  // NoteTicket records what became of the ticket of that Channel's client.
+  static void NoteTicket(const ssl_st* ssl, TicketUse use);
+
   bool Make();
   size_t Drive(Bytes ciphertext, std::span<uint8_t> plaintext);
   void Hold(Bytes ciphertext);
@@ -183,6 +198,7 @@ class Channel {
   ssl_st* ssl_ = nullptr;
   Failure failure_ = Failure::kNone;
   FailedCheck failed_check_ = FailedCheck::kNone;
+  TicketUse ticket_ = TicketUse::kNone;
   bool established_ = false;
   bool peer_closed_ = false;
   bool shut_down_ = false;

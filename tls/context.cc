@@ -13,6 +13,8 @@
 #include "tls/certificate_store.h"
 #include "tls/channel.h"
 #include "tls/internal.h"
+#include "tls/ticket_keys.h"
+#include "tls/ticket_ring.h"
 
 namespace gatepost::tls {
 namespace {
@@ -190,6 +192,17 @@ struct ServerContext::Callbacks {
     }
     return SSL_TLSEXT_ERR_ALERT_FATAL;
   }
+
+  // RFC 5077 §4.
+  static int TicketKey(SSL* ssl, uint8_t* name, uint8_t* iv, EVP_CIPHER_CTX* cipher, HMAC_CTX* mac,
+                       int encrypt) {
+    const auto ring = Channel::ContextAtWork(ssl).options_.ticket_keys->Snapshot();
+    if (encrypt == 1) return ring->Seal(name, iv, cipher, mac);
+    TicketUse use = TicketUse::kNone;
+    const int result = ring->Open(name, iv, cipher, mac, &use);
+    Channel::NoteTicket(ssl, use);
+    return result;
+  }
 };
 
 tl::expected<std::shared_ptr<const ServerContext>, Error> ServerContext::Make(
@@ -240,6 +253,12 @@ tl::expected<std::shared_ptr<const ServerContext>, Error> ServerContext::Make(
                                  id_context.size());
   // One: a mail client resumes with the newest, and every resumption gives it another.
   SSL_CTX_set_num_tickets(context, 1);
+  if (options.ticket_keys) {
+    const auto lifetime = static_cast<uint32_t>(options.ticket_keys->lifetime().count());
+    SSL_CTX_set_timeout(context, lifetime);
+    SSL_CTX_set_session_psk_dhe_timeout(context, lifetime);
+    SSL_CTX_set_tlsext_ticket_key_cb(context, Callbacks::TicketKey);
+  }
   SSL_CTX_set_early_data_enabled(context, 0);
   return self;
 }

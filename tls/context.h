@@ -18,6 +18,7 @@ struct ssl_ctx_st;  // BoringSSL's SSL_CTX
 namespace gatepost::tls {
 
 class CertificateStore;
+class TicketKeys;
 struct Credential;
 
 struct ServerOptions {
@@ -32,11 +33,14 @@ struct ServerOptions {
   // Refuses a client that asks for a name that no certificate has, instead of showing it the
   // default one. A client that asks for none gets the default.
   bool strict_sni = false;
+  // What session tickets are sealed with; null: keys of the library's, for this context alone.
+  std::shared_ptr<const TicketKeys> ticket_keys = nullptr;
 };
 
 // ServerContext is what a listener offers, with the certificates that it presents. Session tickets
-// are on, encrypted with keys that the library makes and rotates; nothing about sessions is kept in
-// memory. No early data, no renegotiation.
+// are on, and nothing about sessions is kept in memory. With the same ticket keys, a session is
+// resumed on any context of the same protocol and the same demand for client certificates. No early
+// data, no renegotiation.
 class ServerContext {
  public:
   [[nodiscard]] static tl::expected<std::shared_ptr<const ServerContext>, Error> Make(
@@ -46,8 +50,8 @@ class ServerContext {
   ServerContext& operator=(const ServerContext&) = delete;
 
   // With returns the same offer with other certificates, and with another verifier where clients
-  // are asked for certificates. Unless that one names other CAs, both have the same ticket keys:
-  // sessions made with the one are resumed with the other. An error: the offer and the default
+  // are asked for certificates. Unless that one names other CAs, sessions made with the one are
+  // resumed with the other. An error: the offer and the default
   // certificate do not suit each other.
   [[nodiscard]] tl::expected<std::shared_ptr<const ServerContext>, Error> With(
       std::shared_ptr<const CertificateStore> certificates,

@@ -59,9 +59,12 @@ class FileBytes {
   FileBytes& operator=(FileBytes&&) = delete;
   ~FileBytes() { OPENSSL_cleanse(bytes_.data(), bytes_.size()); }
 
+  // Both are valid as long as this.
   [[nodiscard]] std::span<const uint8_t> bytes() const {
     return {reinterpret_cast<const uint8_t*>(bytes_.data()), bytes_.size()};
   }
+  [[nodiscard]] std::string_view text() const { return {bytes_.data(), bytes_.size()}; }
+
   // MemoryBio returns a BIO that reads the bytes, which must outlive it.
   [[nodiscard]] bssl::UniquePtr<BIO> MemoryBio() const;
 

@@ -29,6 +29,7 @@ enum class Metric : uint8_t {
   kTlsHandshakeFailures,
   kTlsSessions,
   kTlsGroups,
+  kTlsTickets,
   kTlsClientCertificates,
   kTlsHandshakeDuration,
   kStartTls,

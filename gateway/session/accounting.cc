@@ -47,6 +47,9 @@ void Session::CountTls() {
             : group == tls::kGroupNames.end()
                 ? listener_.tls_group_other
                 : listener_.tls_groups[static_cast<size_t>(group - tls::kGroupNames.begin())]);
+  if (facts.ticket != tls::TicketUse::kNone) {
+    shard.Add(listener_.tls_tickets[static_cast<size_t>(facts.ticket)]);
+  }
 }
 
 std::string Session::IdentifyClient() {

@@ -1,5 +1,6 @@
 // A server channel fed with arbitrary bytes at arbitrary splits; a second time behind a genuine
-// handshake, so that the records of an established connection are reached too.
+// handshake, so that the records of an established connection are reached too; and a server that
+// asks for client certificates and has ticket keys.
 //
 // Input: one byte that chooses the phase, one that chooses the splits, the rest is the wire.
 // SPDX-License-Identifier: Apache-2.0
@@ -12,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -20,7 +22,9 @@
 #include "tls/certificate_store.h"
 #include "tls/channel.h"
 #include "tls/client_context.h"
+#include "tls/client_verifier.h"
 #include "tls/context.h"
+#include "tls/ticket_keys.h"
 
 namespace {
 
@@ -65,12 +69,21 @@ struct Contexts {
     const auto day = std::chrono::system_clock::from_time_t(1'800'000'000);
     auto certificate = CertificateLoader().Load(files, day);
     Require(certificate.has_value(), certificate ? "" : certificate.error()[0].text.c_str());
+    const auto store = CertificateStore::Make({std::move(*certificate)});
+    server =
+        *ServerContext::Make({.profile = Profile::kLegacy, .alpn = "imap", .certificates = store});
+    asking =
+        *ServerContext::Make({.profile = Profile::kLegacy,
+                              .alpn = "imap",
+                              .certificates = store,
+                              .client_verifier = *ClientVerifier::Make(files.chain, std::nullopt),
+                              .require_client_certificate = true,
+                              .ticket_keys = TicketKeys::Random(std::chrono::hours(1))});
     std::filesystem::remove_all(folder);
-    server = *ServerContext::Make(
-        {Profile::kLegacy, "imap", CertificateStore::Make({std::move(*certificate)})});
     client = *ClientContext::Make({false, {}, "imap"});
   }
   std::shared_ptr<const ServerContext> server;
+  std::shared_ptr<const ServerContext> asking;
   std::shared_ptr<const ClientContext> client;
 };
 
@@ -115,13 +128,13 @@ void Establish(Channel& client, Transport& client_wire, Channel& server, Transpo
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const Contexts contexts;
   if (size < 2) return 0;
-  const uint8_t phase = data[0] % 3;
+  const uint8_t phase = data[0] % 4;
   const size_t split = data[1];
   const Bytes wire(data + 2, size - 2);
 
   Transport server_wire;
-  Channel server(server_wire, contexts.server);
-  if (phase == 0) {
+  Channel server(server_wire, phase == 3 ? contexts.asking : contexts.server);
+  if (phase == 0 || phase == 3) {
     Feed(server, server_wire, wire, split);
   } else {
     Transport client_wire;

@@ -196,12 +196,12 @@ class Gatepost:
 
     def __init__(self, listeners, pools, authority=None, limits=None, idle_timeout=None,
                  log=None, process=None, max_descriptors=None, hostname=GATE_NAME,
-                 certificates=None, ipv6=False):
+                 certificates=None, ipv6=False, tls=None):
         self.listeners, self.pools = listeners, pools
         self.authority = authority or {"kind": "backend"}
         self.limits = {"failed_login_delay": "10ms", **(limits or {})}
         self.idle_timeout, self.log = idle_timeout or {}, log or {}
-        self.certificates = certificates or [own_certificate()]
+        self.certificates, self.tls = certificates or [own_certificate()], tls or {}
         self.process_keys = {"drain_timeout": "10s", "workers": 2, **(process or {})}
         self.max_descriptors, self.hostname, self.ipv6 = max_descriptors, hostname, ipv6
         self.process, self.ports = None, {}
@@ -223,6 +223,7 @@ class Gatepost:
         for name, keys in self.pools.items():
             parts.append(table(f"[pool.{name}]", keys))
         parts.append(table("[authority]", self.authority))
+        parts.append(table("[tls]", self.tls))
         parts.append(table("[limits]", self.limits))
         parts.append(table("[idle_timeout]", self.idle_timeout))
         parts.append(table("[log]", self.log))
@@ -337,6 +338,14 @@ class Gatepost:
                    "no backend sessions")
         poll_until(lambda: len(self.fds()) <= self.baseline_fds,
                    f"descriptors back to {self.baseline_fds}: {sorted(self.fds())}")
+
+    def reload(self, result="ok"):
+        """Sends SIGHUP and returns the line that says what came of it."""
+        before = len(self.log_lines(event="reload", trigger="signal"))
+        self.process.send_signal(signal.SIGHUP)
+        line = self.wait_log(count=before + 1, event="reload", trigger="signal")[-1]
+        assert line["result"] == result, line
+        return line
 
     # ---- clients
 

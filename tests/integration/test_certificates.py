@@ -4,7 +4,6 @@ import hashlib
 import os
 import re
 import shutil
-import signal
 import ssl
 import subprocess
 import threading
@@ -90,22 +89,13 @@ class CertificateTestCase(GatewayTestCase):
         return self.gate.metrics().value("tls_certificate_reloads_total", result=result,
                                          certificate=str(file))
 
-    def reload(self, result="ok"):
-        """Sends SIGHUP and returns the line that says what came of it."""
-        before = len(self.gate.log_lines(event="reload", trigger="signal"))
-        self.gate.process.send_signal(signal.SIGHUP)
-        line = self.gate.wait_log(count=before + 1, event="reload", trigger="signal")[-1]
-        self.assertEqual(line["result"], result, line)
-        return line
-
-
 class Signal(CertificateTestCase):
     def test_new_certificates_for_new_clients(self):
         old, new = self.pki.issue(), self.pki.issue()
         self.gateway([self.pki.install(old, "gate")])
         self.assertEqual(self.shown(), fingerprint(old))
         self.pki.install(new, "gate")
-        self.reload()
+        self.gate.reload()
         for listener in self.LISTENERS:
             poll_until(lambda l=listener: self.shown(l) == fingerprint(new), "the new certificate")
 
@@ -126,7 +116,7 @@ class Signal(CertificateTestCase):
 
         new = self.pki.issue()
         self.pki.install(new, "gate")
-        self.reload()
+        self.gate.reload()
         poll_until(lambda: self.shown() == fingerprint(new), "the new certificate")
 
         tls.do_handshake()
@@ -145,7 +135,7 @@ class Signal(CertificateTestCase):
         keys = self.pki.install(pair, "gate")
         self.gateway([keys])
         shutil.copy(self.pki.issue()[1], keys["key"])
-        self.assertRegex(self.reload("failed")["detail"], "does not match")
+        self.assertRegex(self.gate.reload("failed")["detail"], "does not match")
         self.assertEqual(self.shown(), fingerprint(pair))
 
 
@@ -374,7 +364,7 @@ class ByItself(CertificateTestCase):
             for source, target in zip(pairs[number % 2], keys.values()):
                 put(source, target)
             self.wait_shown(pairs[number % 2])
-            self.reload()
+            self.gate.reload()
         done.set()
         for thread in threads:
             thread.join()

@@ -1,22 +1,11 @@
 # What a listener offers: profiles and its own settings on the wire, with OpenSSL as the client; the
 # metrics and the warning that go with them; what `check` says about mistakes.
 # SPDX-License-Identifier: Apache-2.0
-import subprocess
 import unittest
 
+from clients import s_client
 from fault_servers import RecordingImap
-from gatepost import HOST, GatewayTestCase, certificates, run_directory, run_gatepost
-from wire import DEADLINE
-
-
-def s_client(port, *arguments):
-    """Runs openssl s_client, without OpenSSL's own ban on old versions, and returns what it says."""
-    ciphers = [] if "-cipher" in arguments else ["-cipher", "ALL:@SECLEVEL=0"]
-    result = subprocess.run(
-        ["openssl", "s_client", "-connect", f"{HOST}:{port}", "-CAfile", certificates().ca,
-         "-servername", "localhost", "-ign_eof", *ciphers, *arguments],
-        input="a LOGOUT\r\n", capture_output=True, text=True, timeout=DEADLINE, check=False)
-    return result.stdout + result.stderr
+from gatepost import GatewayTestCase, certificates, run_directory, run_gatepost
 
 
 class Offers(GatewayTestCase):

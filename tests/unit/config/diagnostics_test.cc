@@ -51,11 +51,11 @@ constexpr Wrong kWrong[] = {
 )", "CLP",
      R"(g.toml:2:1: Error while parsing table header: cannot redefine existing table 'log')"},
     {"unknown_top_key", "hostnam = 'x'\n", "CLP",
-     R"(g.toml:1:1: hostnam: unknown key; allowed here: hostname, certificate, listener, pool, authority, limits, idle_timeout, log, admin, process; for example: hostname = "mail.example.org" (did you mean "hostname"?))"},
+     R"(g.toml:1:1: hostnam: unknown key; allowed here: hostname, certificate, listener, pool, authority, tls, limits, idle_timeout, log, admin, process; for example: hostname = "mail.example.org" (did you mean "hostname"?))"},
     {"unknown_table", "[[lisener]]\n", "CLP",
-     R"(g.toml:1:3: lisener: unknown key; allowed here: hostname, certificate, listener, pool, authority, limits, idle_timeout, log, admin, process; for example: [[listener]] (did you mean "listener"?))"},
+     R"(g.toml:1:3: lisener: unknown key; allowed here: hostname, certificate, listener, pool, authority, tls, limits, idle_timeout, log, admin, process; for example: [[listener]] (did you mean "listener"?))"},
     {"unknown_far_key", "zzz = 1\n", "CLP",
-     R"(g.toml:1:1: zzz: unknown key; allowed here: hostname, certificate, listener, pool, authority, limits, idle_timeout, log, admin, process; for example: hostname = "mail.example.org")"},
+     R"(g.toml:1:1: zzz: unknown key; allowed here: hostname, certificate, listener, pool, authority, tls, limits, idle_timeout, log, admin, process; for example: hostname = "mail.example.org")"},
     {"unknown_listener_key", R"([[listener]]
 protocol = 'imap'
 addresses = ['127.0.0.1:144']
@@ -66,15 +66,15 @@ tsl = 'implicit'
     {"key_of_another_table", R"([log]
 max_line_bytes = 2000
 )", "CLP",
-     R"(g.toml:2:1: log.max_line_bytes: unknown key; allowed here: format, level, file; for example: format = "json" ("max_line_bytes" belongs in [limits]))"},
+     R"(g.toml:2:1: log.max_line_bytes: unknown key; allowed here: format, level, file, failed_handshake_interval; for example: format = "json" ("max_line_bytes" belongs in [limits]))"},
     {"top_key_behind_table", R"([log]
 hostname = 'a'
 )", "CLP",
-     R"(g.toml:2:1: log.hostname: unknown key; allowed here: format, level, file; for example: format = "json" ("hostname" belongs at the top of the file, before the first table))"},
+     R"(g.toml:2:1: log.hostname: unknown key; allowed here: format, level, file, failed_handshake_interval; for example: format = "json" ("hostname" belongs at the top of the file, before the first table))"},
     {"control_characters_in_key", R"([log]
 "a\u001b[2J" = 1
 )", "CLP",
-     R"(g.toml:2:1: log."a\x1b[2J": unknown key; allowed here: format, level, file; for example: format = "json")"},
+     R"(g.toml:2:1: log."a\x1b[2J": unknown key; allowed here: format, level, file, failed_handshake_interval; for example: format = "json")"},
     {"hostname_type", "hostname = 5\n", "CLP",
      R"(g.toml:1:12: hostname: found an integer, wanted a string; use a host name, for example: hostname = "mail.example.org")"},
     {"hostname_invalid", "hostname = 'mail server'\n", "CLP",
