@@ -156,7 +156,8 @@ struct IdleTimeouts {
 struct Log {
   LogFormat format = LogFormat::kLogfmt;
   LogLevel level = LogLevel::kInfo;
-  std::optional<std::filesystem::path> file;  // default: standard error
+  std::optional<std::filesystem::path> file;       // default: standard error
+  milliseconds failed_handshake_interval{60'000};  // 0: a line for each
 };
 
 struct Admin {

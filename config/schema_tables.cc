@@ -279,6 +279,11 @@ SchemaTables::SchemaTables()
               ChoiceField("level", &Log::level, "\"info\"", "The least that is logged."),
               PathField("file", &Log::file, "\"/var/log/gatepost.log\"", "File to append to.")
                   .Default("standard error"),
+              DurationField("failed_handshake_interval", &Log::failed_handshake_interval, kNone,
+                            hours(24), "\"1m\"",
+                            "After a line about a client's failed TLS handshake or foreign "
+                            "protocol, how long more of them from the same address are counted "
+                            "only; \"0s\": a line for each."),
           }},
       admin{"[admin]", {AdminAddressField()}},
       process{

@@ -80,8 +80,9 @@ std::vector<std::string> CheckOffer(const config::Listener& listener, const std:
 // Maker makes contexts from one state of all files. Listeners that are alike share a context.
 class Maker {
  public:
-  Maker(std::shared_ptr<const tls::TicketKeys> ticket_keys)
-      : ticket_keys_(std::move(ticket_keys)) {}
+  Maker(std::shared_ptr<const tls::TicketKeys> ticket_keys,
+        std::shared_ptr<const tls::KeyLog> key_log)
+      : ticket_keys_(std::move(ticket_keys)), key_log_(std::move(key_log)) {}
 
   // For returns the listener's context, or what is wrong. `before`: what it had so far, or null.
   tl::expected<std::shared_ptr<const tls::ServerContext>, tls::Error> For(
@@ -93,6 +94,7 @@ class Maker {
                          const void*, const void*>;
 
   std::shared_ptr<const tls::TicketKeys> ticket_keys_;
+  std::shared_ptr<const tls::KeyLog> key_log_;
   std::map<Key, std::shared_ptr<const tls::ServerContext>> contexts_;
 };
 
@@ -113,7 +115,8 @@ tl::expected<std::shared_ptr<const tls::ServerContext>, tls::Error> Maker::For(
                                                             .client_verifier = files.verifier,
                                                             .require_client_certificate = require,
                                                             .strict_sni = listener.strict_sni,
-                                                            .ticket_keys = ticket_keys_});
+                                                            .ticket_keys = ticket_keys_,
+                                                            .key_log = key_log_});
   if (!made) return tl::unexpected(made.error());
   context = std::move(*made);
   return context;
@@ -140,12 +143,13 @@ std::vector<std::string> CheckOffers(const config::Config& config, const std::st
 MadeContexts MakeListenerContexts(const config::Config& config,
                                   const std::vector<ListenerFiles>& files,
                                   const std::shared_ptr<const tls::TicketKeys>& ticket_keys,
+                                  const std::shared_ptr<const tls::KeyLog>& key_log,
                                   const ListenerContexts& before) {
   MadeContexts made;
   made.contexts = before;
   made.contexts.resize(config.listeners.size());
   made.problems.resize(config.listeners.size());
-  Maker maker(ticket_keys);
+  Maker maker(ticket_keys, key_log);
   for (size_t i = 0; i < config.listeners.size(); ++i) {
     const config::Listener& listener = config.listeners[i];
     const bool complete =

@@ -10,6 +10,7 @@
 #include "tls/certificate_store.h"
 #include "tls/client_verifier.h"
 #include "tls/context.h"
+#include "tls/key_log.h"
 #include "tls/ticket_keys.h"
 
 namespace gatepost {
@@ -39,9 +40,10 @@ struct MadeContexts {
 // MakeListenerContexts makes contexts of `files` (one a listener) for listeners in which
 // CheckOffers found nothing wrong. With `before`, the contexts made from an earlier state of the
 // files, sessions made with those are resumed with the new ones; else it is empty. A listener of
-// client certificates whose verifier is null is left as it was.
+// client certificates whose verifier is null is left as it was. `key_log` may be null.
 [[nodiscard]] MadeContexts MakeListenerContexts(
     const config::Config& config, const std::vector<ListenerFiles>& files,
-    const std::shared_ptr<const tls::TicketKeys>& ticket_keys, const ListenerContexts& before);
+    const std::shared_ptr<const tls::TicketKeys>& ticket_keys,
+    const std::shared_ptr<const tls::KeyLog>& key_log, const ListenerContexts& before);
 
 }  // namespace gatepost

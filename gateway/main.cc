@@ -27,7 +27,8 @@ constexpr int kExitConfiguration = 2;
 constexpr uint16_t kTls12 = 0x0303;
 
 // Load reads the configuration and everything that it names, and prints what is wrong.
-tl::expected<Prepared, int> Load(const std::string& file) {
+tl::expected<Prepared, int> Load(const std::string& file,
+                                 std::shared_ptr<const tls::KeyLog> key_log = nullptr) {
   auto loaded = config::Load(file);
   if (!loaded) {
     for (const config::Diagnostic& diagnostic : loaded.error()) {
@@ -35,7 +36,7 @@ tl::expected<Prepared, int> Load(const std::string& file) {
     }
     return tl::unexpected(kExitConfiguration);
   }
-  auto prepared = Prepare(std::move(*loaded), file);
+  auto prepared = Prepare(std::move(*loaded), file, std::move(key_log));
   if (!prepared) {
     for (const std::string& error : prepared.error()) fmt::print(stderr, "{}\n", error);
     return tl::unexpected(kExitConfiguration);
@@ -43,8 +44,17 @@ tl::expected<Prepared, int> Load(const std::string& file) {
   return std::move(*prepared);
 }
 
-int Serve(const std::string& file) {
-  auto prepared = Load(file);
+int Serve(const std::string& file, const std::string& key_log_file) {
+  std::shared_ptr<const tls::KeyLog> key_log;
+  if (!key_log_file.empty()) {
+    auto opened = tls::KeyLog::Open(key_log_file);
+    if (!opened) {
+      fmt::print(stderr, "gatepost: --tls-keylog: {}\n", opened.error().text);
+      return kExitConfiguration;
+    }
+    key_log = std::move(*opened);
+  }
+  auto prepared = Load(file, std::move(key_log));
   if (!prepared) return prepared.error();
   return gatepost::Serve(std::move(*prepared));
 }
@@ -247,11 +257,16 @@ int main(int argc, char** argv) {
 
   std::string file = "/etc/gatepost/gatepost.toml";
   std::string user;
+  std::string key_log_file;
   int status = 0;
 
   CLI::App* serve = app.add_subcommand("serve", "Run the gateway in the foreground");
   serve->add_option("-c,--config", file, "The configuration file")->capture_default_str();
-  serve->callback([&] { status = Serve(file); });
+  serve->add_option(
+      "--tls-keylog", key_log_file,
+      "DANGER, for debugging alone: append the secrets of all TLS connections to this "
+      "file, in the format that Wireshark reads");
+  serve->callback([&] { status = Serve(file, key_log_file); });
 
   CLI::App* check =
       app.add_subcommand("check", "Validate a configuration and everything that it names");

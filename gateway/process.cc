@@ -91,11 +91,12 @@ bool MasterPasswordExposed(const config::Pool& pool) {
 // ---- preparing
 // -----------------------------------------------------------------------------------
 
-tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
-                                                         const std::string& file) {
+tl::expected<Prepared, std::vector<std::string>> Prepare(
+    config::Config config, const std::string& file, std::shared_ptr<const tls::KeyLog> key_log) {
   std::vector<std::string> errors;
   Prepared prepared;
   prepared.file = file;
+  prepared.key_log = std::move(key_log);
   prepared.runtime = std::make_unique<Runtime>();
   Runtime& runtime = *prepared.runtime;
   runtime.config = std::move(config);
@@ -108,7 +109,7 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
   }
 
   for (std::string& error : CheckOffers(settings, file)) errors.push_back(std::move(error));
-  if (auto loaded = TlsFiles::Load(settings, runtime.directory.get(), file)) {
+  if (auto loaded = TlsFiles::Load(settings, runtime.directory.get(), prepared.key_log, file)) {
     prepared.tls_files = std::move(*loaded);
   } else {
     errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
@@ -157,6 +158,7 @@ class Server {
   explicit Server(Prepared prepared)
       : runtime_(std::move(prepared.runtime)),
         ticket_keys_(prepared.tls_files->ticket_keys_to_rotate()),
+        key_log_(std::move(prepared.key_log)),
         tls_files_(std::move(prepared.tls_files)) {}
 
   int Run();
@@ -174,6 +176,7 @@ class Server {
 
   std::unique_ptr<Runtime> runtime_;
   const std::shared_ptr<tls::TicketKeys> ticket_keys_;
+  const std::shared_ptr<const tls::KeyLog> key_log_;
   std::unique_ptr<TlsFiles> tls_files_;               // until the watch has them
   uint64_t descriptors_ = 0;                          // that the process may have
   std::vector<std::vector<Worker::Socket>> sockets_;  // by worker
@@ -256,6 +259,8 @@ bool Server::Prepare() {
   const uint32_t limit = wanted == 0 ? possible : std::min(wanted, possible);
   runtime_->limits =
       std::make_unique<net::ConnectionLimits>(limit, settings.limits.max_connections_per_address);
+  runtime_->failure_filter = std::make_unique<session::FailureFilter>(
+      static_cast<uint64_t>(settings.log.failed_handshake_interval.count()));
   runtime_->log->Write(wanted > possible ? Level::kWarning : Level::kInfo, "limits",
                        {{"descriptors", descriptors_},
                         {"sessions", limit},
@@ -402,6 +407,14 @@ int Server::Run() {
     runtime_->log->Write(Level::kWarning, "exposed_password",
                          {{"file", pool.master_password_file->string()},
                           {"detail", "every user of this machine can read it"}});
+  }
+  if (key_log_) {
+    runtime_->log->Write(
+        Level::kWarning, "tls_keylog",
+        {{"file", key_log_->file().string()},
+         {"detail",
+          "THE SECRETS OF ALL TLS CONNECTIONS ARE WRITTEN TO THIS FILE: whoever "
+          "has it can read every password and every message; for debugging alone"}});
   }
   for (const auto& listener : runtime_->listeners) {
     const uint16_t minimum = contexts[listener->index]->offer().minimum_version;

@@ -13,6 +13,7 @@
 #include "config/schema.h"
 #include "gateway/runtime.h"
 #include "gateway/tls_files.h"
+#include "tls/key_log.h"
 
 namespace gatepost {
 
@@ -20,13 +21,16 @@ namespace gatepost {
 struct Prepared {
   std::string file;  // the configuration's name, for messages
   std::unique_ptr<Runtime> runtime;
-  std::unique_ptr<TlsFiles> tls_files;  // refers to the Runtime's configuration
+  std::shared_ptr<const tls::KeyLog> key_log;  // null: none
+  std::unique_ptr<TlsFiles> tls_files;         // refers to the Runtime's configuration
 };
 
 // Prepare reads certificates, CA files, the password file and the users of certificates; on failure
-// every problem as "FILE:LINE:COLUMN: what" where a place is known. Opens no socket and no log.
-[[nodiscard]] tl::expected<Prepared, std::vector<std::string>> Prepare(config::Config config,
-                                                                       const std::string& file);
+// every problem as "FILE:LINE:COLUMN: what" where a place is known. Opens no socket and no log. The
+// secrets of all TLS connections go to `key_log`, where it is not null.
+[[nodiscard]] tl::expected<Prepared, std::vector<std::string>> Prepare(
+    config::Config config, const std::string& file,
+    std::shared_ptr<const tls::KeyLog> key_log = nullptr);
 
 // MasterPasswordExposed tells whether every user of the machine can read the pool's master
 // password.

@@ -41,6 +41,17 @@ ProtocolSeries::ProtocolSeries(protocols::Protocol protocol, std::string_view au
   }
   bytes_in = metrics.Counter(Metric::kBytes, {name, "in"});
   bytes_out = metrics.Counter(Metric::kBytes, {name, "out"});
+  for (size_t i = 0; i < tls_alerts.size(); ++i) {
+    tls_alerts[i] =
+        metrics.Counter(Metric::kTlsAlertsReceived,
+                        {name, i < tls::kAlertNames.size() ? tls::kAlertNames[i].name : "other"});
+  }
+  for (size_t i = 1; i < foreign.size(); ++i) {
+    foreign[i] = metrics.Counter(Metric::kForeignProtocols,
+                                 {name, tls::Name(static_cast<tls::Plaintext>(i))});
+  }
+  foreign_tls = metrics.Counter(Metric::kForeignProtocols, {name, "tls"});
+  lines_suppressed = metrics.Counter(Metric::kLogLinesSuppressed, {name});
   const auto starttls = [&](std::string_view result) {
     return metrics.Counter(Metric::kStartTls, {name, result});
   };

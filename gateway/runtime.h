@@ -18,7 +18,9 @@
 #include "gateway/observe/log.h"
 #include "gateway/observe/metrics.h"
 #include "gateway/session/close_reason.h"
+#include "gateway/session/failure_filter.h"
 #include "protocols/engines.h"
+#include "tls/alerts.h"
 #include "tls/channel.h"
 #include "tls/context.h"
 
@@ -46,6 +48,9 @@ struct ProtocolSeries {
       auth_attempts;
   std::array<observe::CounterId, kSize<protocols::LoginFailure>> auth_failures;
   observe::CounterId bytes_in, bytes_out;
+  std::array<observe::CounterId, tls::kAlertNames.size() + 1> tls_alerts;  // the last: any other
+  std::array<observe::CounterId, kSize<tls::Plaintext>> foreign;           // without kNone
+  observe::CounterId foreign_tls, lines_suppressed;
   observe::CounterId starttls_ok, starttls_refused, starttls_injection, starttls_failed;
   observe::CounterId bad_command, line_too_long, bad_base64, auth_aborted, auth_required,
       tls_required, unknown_mechanism, smuggling, command_refused;
@@ -89,6 +94,7 @@ struct Runtime {
   std::vector<std::unique_ptr<ListenerRuntime>> listeners;
   std::shared_ptr<const auth::PasswordFile> passwords;  // when that is the authority
   std::unique_ptr<net::ConnectionLimits> limits;
+  std::unique_ptr<session::FailureFilter> failure_filter;
   std::vector<observe::HistogramId> loop_lag;  // by worker
   std::atomic<bool> draining{false};
 };

@@ -47,8 +47,9 @@ bool Exists(const fs::path& file) {
 }  // namespace
 
 tl::expected<std::unique_ptr<TlsFiles>, std::vector<std::string>> TlsFiles::Load(
-    const config::Config& config, const backends::Directory* pools, const std::string& file) {
-  std::unique_ptr<TlsFiles> self(new TlsFiles(config, pools, file));
+    const config::Config& config, const backends::Directory* pools,
+    std::shared_ptr<const tls::KeyLog> key_log, const std::string& file) {
+  std::unique_ptr<TlsFiles> self(new TlsFiles(config, pools, std::move(key_log), file));
   self->backends_.status.part = "pools";
   self->sources_.resize(config.certificates.size());
   self->listeners_.resize(config.listeners.size());
@@ -341,7 +342,8 @@ void TlsFiles::ReadBackends(Look look, Outcome& outcome) {
   for (const fs::path& file : BackendFiles()) stamps.push_back(StampOf(file));
   if (!Due(backends_, std::move(stamps), look)) return;
   const backends::BackendContexts& before = backends_.contexts;
-  auto made = backends::MakeBackendContexts(*pools_, file_, before.empty() ? nullptr : &before);
+  auto made =
+      backends::MakeBackendContexts(*pools_, key_log_, file_, before.empty() ? nullptr : &before);
   std::string problem;
   bool is_new = false;
   backends_.errors.clear();
@@ -399,7 +401,8 @@ void TlsFiles::MakeContexts(Look look, Outcome& outcome) {
     of_listeners.push_back({set, std::move(verifier)});
   }
 
-  MadeContexts made = MakeListenerContexts(config_, of_listeners, ticket_keys_, contexts_);
+  MadeContexts made =
+      MakeListenerContexts(config_, of_listeners, ticket_keys_, key_log_, contexts_);
   for (size_t i = 0; i < listeners_.size(); ++i) {
     Part& part = listeners_[i];
     if (look == Look::kChanged && part.status.problem == made.problems[i]) continue;

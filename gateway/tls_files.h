@@ -23,6 +23,7 @@
 #include "gateway/listener_tls.h"
 #include "tls/certificate_store.h"
 #include "tls/client_verifier.h"
+#include "tls/key_log.h"
 #include "tls/ticket_keys.h"
 
 namespace gatepost {
@@ -43,11 +44,13 @@ class TlsFiles {
   using Time = std::chrono::system_clock::time_point;
 
   // Load reads all files of `config`, which must outlive this; `file` is its name, for messages. On
-  // failure every problem, as "FILE:LINE:COLUMN: what". A pair found in a directory that cannot be
+  // failure every problem, as "FILE:LINE:COLUMN: what". The contexts write their secrets into
+  // `key_log`, where it is not null. A pair found in a directory that cannot be
   // used is no failure, as long as another one can: see statuses().
   // `pools` must outlive this; null, they are left out.
   [[nodiscard]] static tl::expected<std::unique_ptr<TlsFiles>, std::vector<std::string>> Load(
-      const config::Config& config, const backends::Directory* pools, const std::string& file);
+      const config::Config& config, const backends::Directory* pools,
+      std::shared_ptr<const tls::KeyLog> key_log, const std::string& file);
 
   // One a listener, in the order of the configuration.
   [[nodiscard]] const ListenerContexts& contexts() const { return contexts_; }
@@ -125,8 +128,9 @@ class TlsFiles {
   };
   using TrustFiles = std::pair<std::filesystem::path, std::filesystem::path>;  // CA, CRL or empty
 
-  TlsFiles(const config::Config& config, const backends::Directory* pools, std::string file)
-      : config_(config), pools_(pools), file_(std::move(file)) {}
+  TlsFiles(const config::Config& config, const backends::Directory* pools,
+           std::shared_ptr<const tls::KeyLog> key_log, std::string file)
+      : config_(config), pools_(pools), key_log_(std::move(key_log)), file_(std::move(file)) {}
 
   void List(Look look, Outcome& outcome);
   void ReadPairs(Look look, Outcome& outcome);
@@ -144,6 +148,7 @@ class TlsFiles {
 
   const config::Config& config_;
   const backends::Directory* const pools_;
+  const std::shared_ptr<const tls::KeyLog> key_log_;
   const std::string file_;
   std::vector<Source> sources_;        // by certificate of the configuration
   std::map<std::string, Pair> pairs_;  // by the chain's path

@@ -16,6 +16,7 @@
 #include "tls/context.h"
 #include "tls/failure.h"
 #include "tls/internal.h"
+#include "tls/key_log.h"
 #include "tls/key_operation.h"
 
 namespace gatepost::tls {
@@ -29,6 +30,7 @@ constexpr size_t kMaxWrite = 1 << 30;     // SSL_write takes an int
 
 struct Transport::Io {
   Bytes incoming;
+  Bytes given;  // what `incoming` was at the beginning of the call
   std::vector<uint8_t>* outgoing = nullptr;
   Channel* channel = nullptr;  // at work
   bssl::UniquePtr<BIO_METHOD> method;
@@ -187,8 +189,10 @@ Peer& Channel::PeerAtWork(const SSL* ssl) {
   return *AtWork(ssl).peer_;
 }
 
-void Channel::NoteTicket(const SSL* ssl, TicketUse use) {
-  AtWork(ssl).ticket_ = use;
+void Channel::LogKey(const SSL* ssl, const char* line) {
+  const Channel& self = AtWork(ssl);
+  (self.server_context_ ? self.server_context_->options_.key_log : self.peer_->context().key_log_)
+      ->Write(line);
 }
 
 void Channel::Start() {
@@ -278,6 +282,7 @@ size_t Channel::Receive(Bytes ciphertext, std::span<uint8_t> plaintext) {
     if (ciphertext[0] != kHandshakeRecord && ciphertext[0] != kAlertRecord) {
       FailAs(Failure::kPlaintext,
              "the client does not speak TLS: " + DescribePlaintext(ciphertext));
+      plaintext_ = ClassifyPlaintext(ciphertext);
       return 0;
     }
     if (!Make()) return 0;
@@ -318,7 +323,7 @@ void Channel::Hold(Bytes ciphertext) {
 // Drive goes on with the handshake and then decrypts.
 size_t Channel::Drive(Bytes ciphertext, std::span<uint8_t> plaintext) {
   Transport::Io& io = *transport_.io_;
-  io.incoming = ciphertext;
+  io.incoming = io.given = ciphertext;
   io.channel = this;
   if (!established_) Handshake();
   if (deferred_key_ && deferred_key_->waiting) Hold(io.incoming);
@@ -341,7 +346,7 @@ size_t Channel::Drive(Bytes ciphertext, std::span<uint8_t> plaintext) {
     // Another SSL_read would only find that nothing is left, for as much as half a small record.
     if (io.incoming.empty() && SSL_has_pending(ssl_) == 0) break;
   }
-  io.incoming = {};
+  io.incoming = io.given = {};
   io.channel = nullptr;
   return size;
 }
@@ -392,6 +397,10 @@ void Channel::Fail(int result) {
     return;
   }
   Diagnosis diagnosis = TakeDiagnosis(!established_, !peer_);
+  if (!established_ && diagnosis.failure == Failure::kOther) {
+    if (auto alert = CleartextAlert(transport_.io_->given)) diagnosis = std::move(*alert);
+  }
+  received_alert_ = diagnosis.alert;
   if (failure_ != Failure::kNone) return;  // VerifyPeer knows better
   FailAs(diagnosis.failure, std::move(diagnosis.text));
 }

@@ -74,6 +74,8 @@ struct Facts {
 enum class Failure : uint8_t {
   kNone,
   kNoSharedCipher,      // no_shared_cipher
+  kNoSharedGroup,       // no_shared_group; in TLS 1.2 and below it is no_shared_cipher
+  kNoSharedSignature,   // no_shared_signature: no common signature algorithm
   kUnsupportedVersion,  // unsupported_version
   kPlaintext,           // plaintext: not TLS at all (HTTP, mail commands)
   kBadAlert,            // bad_alert: the peer sent a fatal alert (its text is in error())
@@ -100,6 +102,17 @@ enum class FailedCheck : uint8_t {
   kCount
 };
 std::string_view Name(FailedCheck check);
+
+// What a client speaks that does not speak TLS: metric label by Name().
+enum class Plaintext : uint8_t {
+  kNone,   // it does speak TLS
+  kHttp,   // http
+  kSsh,    // ssh
+  kProxy,  // proxy: a PROXY header that nobody asked for
+  kOther,  // other: a mail client that expected STARTTLS, for one
+  kCount
+};
+std::string_view Name(Plaintext kind);
 
 // Channel is one side of one TLS connection. The SSL object is made at the first byte of input
 // (server) or at Start (client); before that a Channel costs a few words.
@@ -153,6 +166,10 @@ class Channel {
   [[nodiscard]] const std::string& error() const { return error_; }
   // kNone unless failure() is kVerify.
   [[nodiscard]] FailedCheck failed_check() const { return failed_check_; }
+  // What a server was sent in place of TLS, where failure() is kPlaintext.
+  [[nodiscard]] Plaintext plaintext() const { return plaintext_; }
+  // The number of the fatal alert that the peer sent, RFC 8446 §6.2; 0: none.
+  [[nodiscard]] uint8_t received_alert() const { return received_alert_; }
   [[nodiscard]] Facts facts() const;   // established only
   [[nodiscard]] bool resumed() const;  // established only
 
@@ -176,8 +193,8 @@ class Channel {
   // PeerAtWork is the peer of the client Channel that is reading.
   static Peer& PeerAtWork(const ssl_st* ssl);
 
-  // NoteTicket records what became of the ticket of that Channel's client.
-  static void NoteTicket(const ssl_st* ssl, TicketUse use);
+  // LogKey writes a secret into the key log of that Channel's context.
+  static void LogKey(const ssl_st* ssl, const char* line);
 
   bool Make();
   size_t Drive(Bytes ciphertext, std::span<uint8_t> plaintext);
@@ -199,6 +216,8 @@ class Channel {
   Failure failure_ = Failure::kNone;
   FailedCheck failed_check_ = FailedCheck::kNone;
   TicketUse ticket_ = TicketUse::kNone;
+  Plaintext plaintext_ = Plaintext::kNone;
+  uint8_t received_alert_ = 0;
   bool established_ = false;
   bool peer_closed_ = false;
   bool shut_down_ = false;

@@ -117,6 +117,8 @@ tl::expected<std::shared_ptr<const ClientContext>, Error> ClientContext::Make(
   }
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
   SSL_CTX_sess_set_new_cb(context, Callbacks::KeepSession);
+  self->key_log_ = options.key_log;
+  if (self->key_log_) SSL_CTX_set_keylog_callback(context, Channel::LogKey);
   return self;
 }
 

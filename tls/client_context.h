@@ -14,6 +14,7 @@
 
 #include "tls/certificate_store.h"
 #include "tls/error.h"
+#include "tls/key_log.h"
 
 struct crypto_buffer_pool_st;  // BoringSSL's CRYPTO_BUFFER_POOL
 struct crypto_buffer_st;       // BoringSSL's CRYPTO_BUFFER
@@ -35,6 +36,7 @@ struct ClientOptions {
   std::vector<KeyPin> pins = {};
   std::optional<CertificateFiles> certificate = {};  // presented to a server that asks for one
   uint16_t minimum_version = 0x0303;                 // as on the wire: 0x0303 is TLS 1.2
+  std::shared_ptr<const KeyLog> key_log = nullptr;
   bool operator==(const ClientOptions&) const = default;
 };
 
@@ -62,6 +64,7 @@ class ClientContext {
   ssl_ctx_st* context_ = nullptr;
   x509_store_st* trusted_ = nullptr;  // null: the certificate is not verified
   std::vector<KeyPin> pins_;
+  std::shared_ptr<const KeyLog> key_log_;
   std::array<uint8_t, 32> files_digest_{};  // of all that Make read
 };
 

@@ -198,10 +198,7 @@ struct ServerContext::Callbacks {
                        int encrypt) {
     const auto ring = Channel::ContextAtWork(ssl).options_.ticket_keys->Snapshot();
     if (encrypt == 1) return ring->Seal(name, iv, cipher, mac);
-    TicketUse use = TicketUse::kNone;
-    const int result = ring->Open(name, iv, cipher, mac, &use);
-    Channel::NoteTicket(ssl, use);
-    return result;
+    return ring->Open(name, iv, cipher, mac, &Channel::AtWork(ssl).ticket_);
   }
 };
 
@@ -260,6 +257,7 @@ tl::expected<std::shared_ptr<const ServerContext>, Error> ServerContext::Make(
     SSL_CTX_set_tlsext_ticket_key_cb(context, Callbacks::TicketKey);
   }
   SSL_CTX_set_early_data_enabled(context, 0);
+  if (options.key_log) SSL_CTX_set_keylog_callback(context, Channel::LogKey);
   return self;
 }
 

@@ -18,6 +18,7 @@ struct ssl_ctx_st;  // BoringSSL's SSL_CTX
 namespace gatepost::tls {
 
 class CertificateStore;
+class KeyLog;
 class TicketKeys;
 struct Credential;
 
@@ -35,6 +36,7 @@ struct ServerOptions {
   bool strict_sni = false;
   // What session tickets are sealed with; null: keys of the library's, for this context alone.
   std::shared_ptr<const TicketKeys> ticket_keys = nullptr;
+  std::shared_ptr<const KeyLog> key_log = nullptr;  // null: secrets stay secret
 };
 
 // ServerContext is what a listener offers, with the certificates that it presents. Session tickets

@@ -10,8 +10,10 @@
 namespace gatepost::tls {
 namespace {
 
-constexpr std::array<std::string_view, 12> kNames = {"none",
+constexpr std::array<std::string_view, 14> kNames = {"none",
                                                      "no_shared_cipher",
+                                                     "no_shared_group",
+                                                     "no_shared_signature",
                                                      "unsupported_version",
                                                      "plaintext",
                                                      "bad_alert",
@@ -46,9 +48,11 @@ Failure ClassifyAlert(int alert) {
 Failure ClassifyReason(int reason, bool in_handshake, bool is_server) {
   switch (reason) {
     case SSL_R_NO_SHARED_CIPHER:
-    case SSL_R_NO_SHARED_GROUP:
-    case SSL_R_NO_COMMON_SIGNATURE_ALGORITHMS:
       return Failure::kNoSharedCipher;
+    case SSL_R_NO_SHARED_GROUP:
+      return Failure::kNoSharedGroup;
+    case SSL_R_NO_COMMON_SIGNATURE_ALGORITHMS:
+      return Failure::kNoSharedSignature;
     case SSL_R_UNSUPPORTED_PROTOCOL:
     case SSL_R_WRONG_SSL_VERSION:
     case SSL_R_INAPPROPRIATE_FALLBACK:
@@ -73,6 +77,13 @@ Failure ClassifyReason(int reason, bool in_handshake, bool is_server) {
   }
 }
 
+Diagnosis DescribeAlert(int alert) {
+  return {ClassifyAlert(alert),
+          std::string("the peer sent the alert \"") + SSL_alert_desc_string_long(alert) + "\" (" +
+              std::to_string(alert) + ")",
+          static_cast<uint8_t>(alert)};
+}
+
 }  // namespace
 
 std::string_view Name(Failure failure) {
@@ -95,10 +106,7 @@ Diagnosis TakeDiagnosis(bool in_handshake, bool is_server) {
   const int reason = ERR_GET_LIB(code) == ERR_LIB_SSL ? ERR_GET_REASON(code) : 0;
   if (reason >= SSL_AD_REASON_OFFSET) {
     ERR_clear_error();
-    const int alert = reason - SSL_AD_REASON_OFFSET;
-    return {ClassifyAlert(alert), std::string("the peer sent the alert \"") +
-                                      SSL_alert_desc_string_long(alert) + "\" (" +
-                                      std::to_string(alert) + ")"};
+    return DescribeAlert(reason - SSL_AD_REASON_OFFSET);
   }
   const Failure failure = ClassifyReason(reason, in_handshake, is_server);
   std::string text = TakeLibraryError();
@@ -108,14 +116,47 @@ Diagnosis TakeDiagnosis(bool in_handshake, bool is_server) {
   return {failure, std::move(text)};
 }
 
-std::string DescribePlaintext(Bytes first_bytes) {
+std::optional<Diagnosis> CleartextAlert(Bytes received) {
+  // RFC 8446 §5.1 and §6: the record's type, version and length, then the level fatal.
+  constexpr size_t kRecordBytes = 7;
+  if (received.size() < kRecordBytes) return std::nullopt;
+  const Bytes record = received.last(kRecordBytes);
+  const bool is_alert = record[0] == 21 && record[1] == 3 && record[2] <= 3 && record[3] == 0 &&
+                        record[4] == 2 && record[5] == SSL3_AL_FATAL;
+  if (!is_alert) return std::nullopt;
+  return DescribeAlert(record[6]);
+}
+
+std::string_view Name(Plaintext kind) {
+  static constexpr std::array<std::string_view, static_cast<size_t>(Plaintext::kCount)> kKinds = {
+      "none", "http", "ssh", "proxy", "other"};
+  return kKinds[static_cast<size_t>(kind)];
+}
+
+Plaintext ClassifyPlaintext(Bytes first_bytes) {
   const std::string_view text(reinterpret_cast<const char*>(first_bytes.data()),
                               first_bytes.size());
   for (std::string_view method : {"GET ", "POST ", "HEAD ", "PUT ", "OPTIONS ", "CONNECT "}) {
-    if (text.starts_with(method)) return "an HTTP request";
+    if (text.starts_with(method)) return Plaintext::kHttp;
   }
-  if (text.starts_with("SSH-")) return "SSH";
-  if (text.starts_with("PROXY ") || text.starts_with("\r\n\r\n")) return "a PROXY header";
+  if (text.starts_with("SSH-")) return Plaintext::kSsh;
+  if (text.starts_with("PROXY ") || text.starts_with("\r\n\r\n")) return Plaintext::kProxy;
+  return Plaintext::kOther;
+}
+
+std::string DescribePlaintext(Bytes first_bytes) {
+  switch (ClassifyPlaintext(first_bytes)) {
+    case Plaintext::kHttp:
+      return "an HTTP request";
+    case Plaintext::kSsh:
+      return "SSH";
+    case Plaintext::kProxy:
+      return "a PROXY header";
+    case Plaintext::kNone:
+    case Plaintext::kOther:
+    case Plaintext::kCount:
+      break;
+  }
   char byte[16];
   std::snprintf(byte, sizeof byte, "0x%02x", first_bytes.empty() ? 0U : first_bytes[0]);
   return std::string("a first byte of ") + byte;

@@ -31,14 +31,16 @@ tls::ClientOptions OptionsOf(const Pool& pool) {
 }  // namespace
 
 tl::expected<BackendContexts, std::vector<std::string>> MakeBackendContexts(
-    const Directory& directory, const std::string& file, const BackendContexts* before) {
+    const Directory& directory, const std::shared_ptr<const tls::KeyLog>& key_log,
+    const std::string& file, const BackendContexts* before) {
   std::vector<std::string> errors;
   BackendContexts contexts(directory.pools().size());
   std::vector<std::pair<tls::ClientOptions, BackendContexts::value_type>> made;
   for (const auto& pool : directory.pools()) {
     const config::Pool& settings = pool->settings();
     if (settings.tls == config::BackendTls::kNone) continue;
-    const tls::ClientOptions options = OptionsOf(*pool);
+    tls::ClientOptions options = OptionsOf(*pool);
+    options.key_log = key_log;
     auto alike = std::find_if(made.begin(), made.end(),
                               [&](const auto& earlier) { return earlier.first == options; });
     if (alike == made.end()) {
@@ -49,7 +51,7 @@ tl::expected<BackendContexts, std::vector<std::string>> MakeBackendContexts(
                          context.error().text);
         continue;
       }
-      alike = made.insert(made.end(), {options, std::move(*context)});
+      alike = made.insert(made.end(), {std::move(options), std::move(*context)});
     }
     contexts[pool->index()] = alike->second;
   }

@@ -24,9 +24,10 @@ using BackendContexts = std::vector<std::shared_ptr<const tls::ClientContext>>;
 // MakeBackendContexts reads the CA files and client certificates of all pools; on failure every
 // problem as "FILE:LINE:COLUMN: what", where `file` is the configuration's name. With `before`, the
 // contexts of the same directory from an earlier state of the files: where they are unchanged, the
-// context is too.
+// context is too. `key_log` may be null.
 [[nodiscard]] tl::expected<BackendContexts, std::vector<std::string>> MakeBackendContexts(
-    const Directory& directory, const std::string& file, const BackendContexts* before = nullptr);
+    const Directory& directory, const std::shared_ptr<const tls::KeyLog>& key_log,
+    const std::string& file, const BackendContexts* before = nullptr);
 
 // Peers are the members as TLS servers. One worker's.
 class Peers {

@@ -87,6 +87,36 @@ void Session::CountTlsFailure(bool timeout) {
   const tls::Failure failure = client_->channel()->failure();
   shard.Add(listener_.handshake_failures[static_cast<size_t>(
       failure == tls::Failure::kNone ? tls::Failure::kEof : failure)]);
+  if (failure == tls::Failure::kPlaintext) {
+    const tls::Plaintext kind = client_->channel()->plaintext();
+    shard.Add(listener_.series->foreign[static_cast<size_t>(
+        kind == tls::Plaintext::kNone ? tls::Plaintext::kOther : kind)]);
+  }
+}
+
+void Session::CountForeign(protocols::QuitReason reason) {
+  const ProtocolSeries& series = *listener_.series;
+  switch (reason) {
+    case protocols::QuitReason::kHttp:
+      return worker_.shard().Add(series.foreign[static_cast<size_t>(tls::Plaintext::kHttp)]);
+    case protocols::QuitReason::kSsh:
+      return worker_.shard().Add(series.foreign[static_cast<size_t>(tls::Plaintext::kSsh)]);
+    case protocols::QuitReason::kTls:
+      return worker_.shard().Add(series.foreign_tls);
+    case protocols::QuitReason::kLoggedOut:
+    case protocols::QuitReason::kTooManyErrors:
+    case protocols::QuitReason::kLineTooLong:
+    case protocols::QuitReason::kCommandInjection:
+    case protocols::QuitReason::kProtocolViolation:
+    case protocols::QuitReason::kCount:
+      return;
+  }
+}
+
+void Session::CountAlert() {
+  const tls::Channel* channel = client_->channel();
+  if (channel == nullptr || channel->received_alert() == 0) return;
+  worker_.shard().Add(listener_.series->tls_alerts[tls::AlertIndex(channel->received_alert())]);
 }
 
 void Session::CountRelay() {
@@ -116,6 +146,13 @@ void Session::CountRelay() {
 }
 
 void Session::LogEnd() {
+  std::string suppressed;
+  if (close_reason_ == CloseReason::kTlsFailed || close_reason_ == CloseReason::kTlsTimeout ||
+      close_reason_ == CloseReason::kForeignProtocol) {
+    const auto held_back = worker_.runtime().failure_filter->Admit(client_address_, Now());
+    if (!held_back) return worker_.shard().Add(listener_.series->lines_suppressed);
+    if (*held_back > 0) suppressed = std::to_string(*held_back);
+  }
   tls::Facts facts;
   if (client_->channel() != nullptr && client_->channel()->established()) {
     facts = client_->channel()->facts();
@@ -146,6 +183,7 @@ void Session::LogEnd() {
        {"bytes_out", static_cast<int64_t>(relayed_out_)},
        {"messages", static_cast<int64_t>(counted_.messages_accepted)},
        {"recipients", static_cast<int64_t>(counted_.recipients)},
+       {"suppressed", suppressed},
        {"detail", detail_}});
 }
 

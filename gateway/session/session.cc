@@ -312,6 +312,7 @@ Session::Wait Session::DoDialogue() {
                                  if (quit.reason == protocols::QuitReason::kCommandInjection) {
                                    worker_.shard().Add(listener_.series->starttls_injection);
                                  }
+                                 CountForeign(quit.reason);
                                  return Close(FromQuit(quit.reason));
                                }},
                     action);
@@ -720,6 +721,7 @@ Session::Wait Session::Finish() {
   shard.Add(series.closed[static_cast<size_t>(close_reason_)]);
   shard.Observe(logged_in_ ? series.session_duration : series.prelogin_duration,
                 static_cast<double>(Now() - accepted_ms_) / 1e3);
+  CountAlert();
   LogEnd();
   worker_.Retire(id_, client_address_, listener_);
   return Wait::kNever;

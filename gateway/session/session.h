@@ -143,6 +143,8 @@ class Session final : public net::Stream::Observer,
   void CountTlsFailure(bool timeout);
   void CountAuth(AuthResult result);
   void CountRelay();
+  void CountForeign(protocols::QuitReason reason);
+  void CountAlert();
   void LogEnd();
 
   Worker& worker_;

@@ -196,14 +196,16 @@ class Gatepost:
 
     def __init__(self, listeners, pools, authority=None, limits=None, idle_timeout=None,
                  log=None, process=None, max_descriptors=None, hostname=GATE_NAME,
-                 certificates=None, ipv6=False, tls=None):
+                 certificates=None, ipv6=False, tls=None, arguments=()):
         self.listeners, self.pools = listeners, pools
         self.authority = authority or {"kind": "backend"}
         self.limits = {"failed_login_delay": "10ms", **(limits or {})}
-        self.idle_timeout, self.log = idle_timeout or {}, log or {}
+        self.idle_timeout = idle_timeout or {}
+        self.log = {"failed_handshake_interval": "0s", **(log or {})}
         self.certificates, self.tls = certificates or [own_certificate()], tls or {}
         self.process_keys = {"drain_timeout": "10s", "workers": 2, **(process or {})}
         self.max_descriptors, self.hostname, self.ipv6 = max_descriptors, hostname, ipv6
+        self.arguments = list(arguments)  # of `gatepost serve`, besides --config
         self.process, self.ports = None, {}
         for attempt in range(5):
             if self._start():
@@ -239,8 +241,8 @@ class Gatepost:
         self.config_file = self.directory / "gatepost.toml"
         self.config_file.write_text(self.config_text())
         self.stderr_file = self.directory / "stderr"
-        self.process = spawn(["serve", "--config", str(self.config_file)], self.stderr_file,
-                             self.max_descriptors)
+        self.process = spawn(["serve", "--config", str(self.config_file), *self.arguments],
+                             self.stderr_file, self.max_descriptors)
         end = time.monotonic() + DEADLINE
         while time.monotonic() < end:
             if self.process.poll() is not None:

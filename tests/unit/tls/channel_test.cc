@@ -327,6 +327,23 @@ TEST(ServerChannelStart, CallsGarbageInARecordPlaintext) {
   EXPECT_EQ(ERR_peek_error(), 0u);
 }
 
+// OpenSSL sends its alert so when it refuses our certificate, and the library cannot read it.
+TEST(ServerChannelStart, ReadsAnAlertInCleartextBehindTheServersHello) {
+  RawClient client;
+  Transport wire;
+  Channel server(wire, MakeServer());
+  client.Connect();
+  ASSERT_NE(SSL_do_handshake(client.ssl()), 1);
+  client.Pass(server);
+  ASSERT_FALSE(wire.outgoing.empty());
+  const std::string_view flight("\x14\x03\x03\x00\x01\x01\x15\x03\x03\x00\x02\x02\x30", 13);
+  std::vector<uint8_t> plaintext(flight.size() + Channel::kPlaintextMargin);
+  EXPECT_EQ(server.Receive(AsBytes(flight), plaintext), 0u);
+  EXPECT_EQ(server.failure(), Failure::kCertificateUnknown);
+  EXPECT_EQ(server.received_alert(), SSL_AD_UNKNOWN_CA);
+  EXPECT_EQ(server.error(), "the peer sent the alert \"unknown CA\" (48)");
+}
+
 TEST(ServerChannelStart, SaysThatThePeerLeftDuringTheHandshake) {
   Transport wire;
   Channel server(wire, MakeServer());
