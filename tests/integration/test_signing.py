@@ -114,7 +114,7 @@ class Signing(CertificateTestCase):
         try:
             for _ in range(5):
                 self.pki.install(self.pki.issue("localhost", key_type="rsa"), "rsa")
-                self.reload()
+                self.gate.reload()
         finally:
             ends.set()
             for thread in storms:
