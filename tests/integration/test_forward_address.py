@@ -114,27 +114,34 @@ class RealBackends(GatewayTestCase):
                 self.assertTrue(wire.command("MAIL FROM:<alice@example.test>").startswith("250"))
                 self.assertTrue(wire.command("RCPT TO:<bob@example.test>").startswith("250"))
 
-    def logged(self, log, words):
-        """Waits for one new line of a server's log with all these words."""
-        return poll_until(lambda: [line for line in log.read_text(errors="replace").splitlines()
-                                   if all(word in line for word in words)], f"{words} in {log}")
-
     def test_the_servers_log_the_clients_address(self):
         number = 20
         for listener, keys in self.gate.listeners.items():
+            protocol = keys["protocol"]
             for tls in (None, False) if keys["tls"] == "starttls" else (None,):
                 for host in ("127.0.0.1", "::1"):
                     number += 1
                     source = f"127.0.0.{number}" if host == "127.0.0.1" else "::1"
+                    log = backends.postfix_log if protocol == "smtp" else backends.dovecot_log
+                    words = [f"client=unknown[{source}]", "sasl_username=alice"]
+                    if protocol != "smtp":
+                        words = [f"{protocol}-login: Info: Login: user=<alice>", f"rip={source},",
+                                 f"lip={host},"]
                     with self.subTest(listener, host=host, tls=tls):
+                        seen = len(self.lines(log, words))
                         self.login(listener, host=host, source=source, tls=tls)
-                        if keys["protocol"] == "smtp":
-                            self.logged(backends.postfix_log, [f"client=unknown[{source}]",
-                                                               "sasl_username=alice"])
-                        else:
-                            self.logged(backends.dovecot_log, [f"{keys['protocol']}-login: Info: "
-                                                               "Login: user=<alice>",
-                                                               f"rip={source},", f"lip={host},"])
+                        line = poll_until(lambda: self.lines(log, words)[seen:],
+                                          f"{words} in {log}")[-1]
+                        if host == "::1" and protocol == "imap":
+                            # Not from a trusted network: only TLS makes it secured, and that TLS
+                            # was the client's with the gateway.
+                            self.assertEqual("secured" in line, tls is not False, line)
+
+    @staticmethod
+    def lines(log, words):
+        """Lines of a server's log with all these words."""
+        return [line for line in log.read_text(errors="replace").splitlines()
+                if all(word in line for word in words)]
 
 
 class Bytes(GatewayTestCase):
