@@ -84,6 +84,15 @@ class SharedKeys(TicketTestCase):
         self.assertGreater(metrics.value("tls_tickets_total", key="other"), 0)
         self.assertGreater(metrics.value("tls_sessions_total", resumed="yes", version="1.2"), 0)
 
+    def test_a_changed_file_is_taken_by_itself(self):
+        gate = self.gateway(tls={"ticket_key_file": self.key_file})
+        self.change_keys()
+        line = gate.wait_log(event="reload", trigger="files")[-1]
+        self.assertEqual((line["result"], line["ticket_keys"]), ("ok", "2"))
+        metrics = gate.metrics()
+        self.assertEqual(metrics.value("tls_certificate_reloads_total", result="ok",
+                                       certificate=str(self.key_file)), 1)
+
     def test_a_bad_file_changes_nothing(self):
         gate = self.gateway(tls={"ticket_key_file": self.key_file})
         for version in VERSIONS:
