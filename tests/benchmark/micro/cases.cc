@@ -192,7 +192,7 @@ config::Pool Members(size_t members) {
 
 }  // namespace
 
-Router::Router(size_t members) : pool_(Members(members), Protocol::kImap, nullptr, metrics_) {}
+Router::Router(size_t members) : pool_(Members(members), Protocol::kImap, 0, metrics_) {}
 
 uint32_t Router::Route(uint32_t user) const {
   return pool_.Order("user" + std::to_string(user) + "@example.org").front();
