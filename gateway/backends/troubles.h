@@ -31,7 +31,7 @@ enum class Stage : uint8_t { kOpening, kLogin };
 
 class Troubles {
  public:
-  static constexpr uint64_t kAgainMs = 10 * 60'000;
+  static constexpr uint64_t kAgainMs = uint64_t{10} * 60'000;
   static constexpr uint64_t kFlapMs = 60'000;  // between two lines where it worked in between
 
   // Failed notes a failure at `now_ms` (any clock that all workers share). Returns how many of the
