@@ -298,7 +298,9 @@ void Server::RegisterMetrics() {
   });
   metrics.AtScrape(Metric::kCertificateNotAfter, [this] {
     Samples samples;
-    for (const auto& certificate : tls_watch_->snapshot()->certificates) {
+    // Held: a temporary in the range's expression would die before the first round.
+    const auto snapshot = tls_watch_->snapshot();
+    for (const auto& certificate : snapshot->certificates) {
       const tls::CertificateInfo& info = certificate->info();
       samples.push_back({{info.chain_file.string(), info.names.empty() ? "" : info.names.front()},
                          UnixTime(info.not_after)});
@@ -307,7 +309,8 @@ void Server::RegisterMetrics() {
   });
   metrics.AtScrape(Metric::kCertificateReloads, [this] {
     Samples samples;
-    for (const TlsFiles::Status& status : tls_watch_->snapshot()->statuses) {
+    const auto snapshot = tls_watch_->snapshot();
+    for (const TlsFiles::Status& status : snapshot->statuses) {
       samples.push_back({{status.part, "ok"}, static_cast<double>(status.taken)});
       samples.push_back({{status.part, "failed"}, static_cast<double>(status.failed)});
     }
@@ -315,7 +318,8 @@ void Server::RegisterMetrics() {
   });
   metrics.AtScrape(Metric::kCertificateLastSuccess, [this] {
     Samples samples;
-    for (const TlsFiles::Status& status : tls_watch_->snapshot()->statuses) {
+    const auto snapshot = tls_watch_->snapshot();
+    for (const TlsFiles::Status& status : snapshot->statuses) {
       samples.push_back({{status.part}, UnixTime(status.last_success)});
     }
     return samples;
