@@ -38,6 +38,9 @@ TlsWatch::TlsWatch(std::unique_ptr<TlsFiles> files, std::chrono::milliseconds po
   uv_timer_init(&loop_, poll_.get());
   wake_->data = quiet_->data = poll_->data = this;
   Publish();
+  // The watches first: what changed before them, and what the user that we have become cannot read,
+  // is seen by the thread's first look.
+  WatchFolders();
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -86,9 +89,6 @@ void TlsWatch::Run() {
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
 
-  // The watches first: what changed before them, and what the user that we have become cannot read,
-  // is seen by the look.
-  WatchFolders();
   Look(TlsFiles::Look::kChanged);
   const auto interval = static_cast<uint64_t>(poll_interval_.count());
   uv_update_time(&loop_);

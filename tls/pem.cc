@@ -245,8 +245,14 @@ std::chrono::system_clock::time_point TimePoint(const ASN1_TIME* time) {
     ERR_clear_error();
     return {};
   }
-  return std::chrono::system_clock::time_point(std::chrono::hours(24) * days +
-                                               std::chrono::seconds(seconds));
+  // The clock's nanoseconds end in 2262, certificates "without an end" in 9999 (RFC 5280 §4.1.2.5).
+  using Time = std::chrono::system_clock::time_point;
+  const auto since_epoch =
+      std::chrono::seconds(int64_t{days} * 86'400) + std::chrono::seconds(seconds);
+  const auto most = std::chrono::duration_cast<std::chrono::seconds>(Time::duration::max());
+  if (since_epoch >= most) return Time::max();
+  if (since_epoch <= -most) return Time::min();
+  return Time(since_epoch);
 }
 
 std::string DateText(std::chrono::system_clock::time_point time) {
