@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/process.h"
 
+#include <fmt/format.h>
 #include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include "gateway/net/listener.h"
 #include "gateway/observe/admin_http.h"
 #include "gateway/privileges.h"
+#include "gateway/service_manager.h"
 #include "gateway/tls_watch.h"
 #include "gateway/worker.h"
 #include "protocols/line_framer.h"
@@ -31,6 +33,8 @@ using observe::Metric;
 
 constexpr uint64_t kStuckNs = 10'000'000'000;  // a loop silent for so long is not healthy
 constexpr uint64_t kHousekeepingMs = 1'000;
+constexpr uint64_t kFirstHousekeepingMs = 50;           // soon: who has started us waits
+constexpr auto kExitMargin = std::chrono::seconds(10);  // from the end of a drain to the exit
 constexpr uint32_t kTrimSessions = 100;
 constexpr double kProbePatienceS = 5;
 constexpr uint16_t kTls12 = 0x0303;
@@ -169,6 +173,7 @@ class Server {
   void RegisterMetrics();
   void OnSignal(int number);
   void Housekeep();
+  void TellManager();
   [[nodiscard]] std::string Healthy() const;
   [[nodiscard]] std::string Ready() const;
   [[nodiscard]] uint32_t WorkerCount() const;
@@ -187,6 +192,9 @@ class Server {
   double start_time_ = UnixTime(std::chrono::system_clock::now());
   uint32_t last_sessions_ = 0;
   uint32_t peak_sessions_ = 0;
+  ServiceManager manager_;
+  bool announced_ = false;  // that it serves
+  uint32_t told_sessions_ = UINT32_MAX;
   uv_loop_t loop_{};
   std::thread joiner_;
 };
@@ -471,7 +479,7 @@ int Server::Run() {
   housekeeping.data = this;
   uv_timer_start(
       &housekeeping, [](uv_timer_t* timer) { static_cast<Server*>(timer->data)->Housekeep(); },
-      kHousekeepingMs, kHousekeepingMs);
+      kFirstHousekeepingMs, kHousekeepingMs);
   uv_async_t ended;
   uv_async_init(&loop_, &ended, [](uv_async_t* async) { uv_stop(async->loop); });
   joiner_ = std::thread([this, &ended] {
@@ -504,12 +512,29 @@ void Server::OnSignal(int number) {
       Level::kInfo, "drain",
       {{"signal", number == SIGTERM ? "SIGTERM" : "SIGINT"}, {"timeout_ms", deadline}});
   for (const auto& worker : workers_) worker->Drain(deadline / 2, deadline);
+  manager_.Stopping(runtime_->config.process.drain_timeout + kExitMargin);
+  told_sessions_ = UINT32_MAX;
+}
+
+// TellManager says when clients are served, that the loops run, and how many clients there are.
+void Server::TellManager() {
+  if (!announced_ && Ready().empty()) {
+    announced_ = true;
+    manager_.Ready();
+  }
+  if (Healthy().empty()) manager_.Alive();
+  const uint32_t sessions = runtime_->limits->total();
+  if (sessions == told_sessions_) return;
+  told_sessions_ = sessions;
+  manager_.Status(fmt::format("{} clients{}", sessions,
+                              runtime_->draining.load() ? " left, shutting down" : ""));
 }
 
 // Housekeep changes ticket keys when it is time, and gives memory back after many sessions have
 // left; the allocator alone would keep it.
 void Server::Housekeep() {
   if (ticket_keys_->RotateIfDue()) runtime_->log->Write(Level::kInfo, "ticket_keys_changed", {});
+  TellManager();
   const uint32_t sessions = runtime_->limits->total();
   const bool leaving = sessions < last_sessions_;
   last_sessions_ = sessions;
