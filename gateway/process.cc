@@ -171,6 +171,7 @@ class Server {
   bool Bind();
   bool Prepare();
   void RegisterMetrics();
+  void LogStart(const ListenerContexts& contexts) const;
   void OnSignal(int number);
   void Housekeep();
   void TellManager();
@@ -406,9 +407,56 @@ int Server::Run() {
     }
     admin_ = std::move(*admin);
   }
-  // The signals are blocked in every thread but this one, which is where libuv handles them.
+  // Before anybody is told that we are ready: a signal that came earlier would end the process.
+  uv_loop_init(&loop_);
+  uv_signal_t signals[3];
+  const int numbers[3] = {SIGTERM, SIGINT, SIGHUP};
+  for (int i = 0; i < 3; ++i) {
+    uv_signal_init(&loop_, &signals[i]);
+    signals[i].data = this;
+    uv_signal_start(
+        &signals[i],
+        [](uv_signal_t* handle, int number) {
+          static_cast<Server*>(handle->data)->OnSignal(number);
+        },
+        numbers[i]);
+  }
+  uv_timer_t housekeeping;
+  uv_timer_init(&loop_, &housekeeping);
+  housekeeping.data = this;
+  uv_timer_start(
+      &housekeeping, [](uv_timer_t* timer) { static_cast<Server*>(timer->data)->Housekeep(); },
+      kFirstHousekeepingMs, kHousekeepingMs);
+  uv_async_t ended;
+  uv_async_init(&loop_, &ended, [](uv_async_t* async) { uv_stop(async->loop); });
+  // They are blocked in every other thread.
   for (const auto& worker : workers_) worker->Start();
+  joiner_ = std::thread([this, &ended] {
+    for (const auto& worker : workers_) worker->Join();
+    uv_async_send(&ended);
+  });
   started_.store(true);
+  LogStart(contexts);
+  uv_run(&loop_, UV_RUN_DEFAULT);
+  joiner_.join();
+
+  for (uv_signal_t& handle : signals) {
+    uv_close(reinterpret_cast<uv_handle_t*>(&handle), nullptr);
+  }
+  uv_close(reinterpret_cast<uv_handle_t*>(&housekeeping), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&ended), nullptr);
+  uv_run(&loop_, UV_RUN_DEFAULT);
+  uv_loop_close(&loop_);
+  admin_.reset();
+  tls_watch_.reset();
+  runtime_->log->Write(Level::kInfo, "stop", {});
+  workers_.clear();
+  return 0;
+}
+
+// LogStart says what runs, and what an operator should know to be dangerous.
+void Server::LogStart(const ListenerContexts& contexts) const {
+  const config::Config& settings = runtime_->config;
   runtime_->log->Write(Level::kInfo, "start",
                        {{"version", GATEPOST_VERSION},
                         {"tls_library", tls::LibraryVersion()},
@@ -460,47 +508,6 @@ int Server::Run() {
                           {"minimum_version", tls::VersionText(minimum)},
                           {"detail", "TLS below 1.2 is broken: for old backends alone"}});
   }
-
-  uv_loop_init(&loop_);
-  uv_signal_t signals[3];
-  const int numbers[3] = {SIGTERM, SIGINT, SIGHUP};
-  for (int i = 0; i < 3; ++i) {
-    uv_signal_init(&loop_, &signals[i]);
-    signals[i].data = this;
-    uv_signal_start(
-        &signals[i],
-        [](uv_signal_t* handle, int number) {
-          static_cast<Server*>(handle->data)->OnSignal(number);
-        },
-        numbers[i]);
-  }
-  uv_timer_t housekeeping;
-  uv_timer_init(&loop_, &housekeeping);
-  housekeeping.data = this;
-  uv_timer_start(
-      &housekeeping, [](uv_timer_t* timer) { static_cast<Server*>(timer->data)->Housekeep(); },
-      kFirstHousekeepingMs, kHousekeepingMs);
-  uv_async_t ended;
-  uv_async_init(&loop_, &ended, [](uv_async_t* async) { uv_stop(async->loop); });
-  joiner_ = std::thread([this, &ended] {
-    for (const auto& worker : workers_) worker->Join();
-    uv_async_send(&ended);
-  });
-  uv_run(&loop_, UV_RUN_DEFAULT);
-  joiner_.join();
-
-  for (uv_signal_t& handle : signals) {
-    uv_close(reinterpret_cast<uv_handle_t*>(&handle), nullptr);
-  }
-  uv_close(reinterpret_cast<uv_handle_t*>(&housekeeping), nullptr);
-  uv_close(reinterpret_cast<uv_handle_t*>(&ended), nullptr);
-  uv_run(&loop_, UV_RUN_DEFAULT);
-  uv_loop_close(&loop_);
-  admin_.reset();
-  tls_watch_.reset();
-  runtime_->log->Write(Level::kInfo, "stop", {});
-  workers_.clear();
-  return 0;
 }
 
 void Server::OnSignal(int number) {
