@@ -305,21 +305,19 @@ void Server::RegisterMetrics() {
     return Samples{
         {{GATEPOST_VERSION, tls::LibraryVersion(), uv_version_string(), __VERSION__}, 1}};
   });
+  // `series` is held: a temporary in a range's expression would die before the first round.
   metrics.AtScrape(Metric::kCertificateNotAfter, [this] {
     Samples samples;
-    // Held: a temporary in the range's expression would die before the first round.
-    const auto snapshot = tls_watch_->snapshot();
-    for (const auto& certificate : snapshot->certificates) {
-      const tls::CertificateInfo& info = certificate->info();
-      samples.push_back({{info.chain_file.string(), info.names.empty() ? "" : info.names.front()},
-                         UnixTime(info.not_after)});
+    const auto series = tls_watch_->series();
+    for (const TlsFiles::Expiry& expiry : series->expiries) {
+      samples.push_back({{expiry.certificate, expiry.name}, UnixTime(expiry.not_after)});
     }
     return samples;
   });
   metrics.AtScrape(Metric::kCertificateReloads, [this] {
     Samples samples;
-    const auto snapshot = tls_watch_->snapshot();
-    for (const TlsFiles::Status& status : snapshot->statuses) {
+    const auto series = tls_watch_->series();
+    for (const TlsFiles::Status& status : series->statuses) {
       samples.push_back({{status.part, "ok"}, static_cast<double>(status.taken)});
       samples.push_back({{status.part, "failed"}, static_cast<double>(status.failed)});
     }
@@ -327,8 +325,8 @@ void Server::RegisterMetrics() {
   });
   metrics.AtScrape(Metric::kCertificateLastSuccess, [this] {
     Samples samples;
-    const auto snapshot = tls_watch_->snapshot();
-    for (const TlsFiles::Status& status : snapshot->statuses) {
+    const auto series = tls_watch_->series();
+    for (const TlsFiles::Status& status : series->statuses) {
       samples.push_back({{status.part}, UnixTime(status.last_success)});
     }
     return samples;

@@ -432,6 +432,46 @@ std::vector<TlsFiles::Status> TlsFiles::statuses() const {
   return statuses;
 }
 
+TlsFiles::Series TlsFiles::series() const {
+  std::map<std::string, const std::string*> folded;  // a chain or staple to its directory
+  for (const Source& source : sources_) {
+    const std::string& directory = source.directory.status.part;
+    if (directory.empty() || source.pairs.size() <= kMostSeries) continue;
+    for (const std::string& chain : source.pairs) {
+      folded[chain] = &directory;
+      folded[pairs_.at(chain).staple.status.part] = &directory;
+    }
+  }
+  const auto shown = [&](const std::string& part) {
+    const auto found = folded.find(part);
+    return found == folded.end() ? part : *found->second;
+  };
+  std::map<std::string, Expiry> expiries;
+  for (const auto& certificate : all_) {
+    const tls::CertificateInfo& info = certificate->info();
+    const std::string part = shown(info.chain_file.string());
+    const Expiry expiry{part, info.names.empty() ? "" : info.names.front(), info.not_after};
+    const auto [known, fresh] = expiries.emplace(part, expiry);
+    if (!fresh && expiry.not_after < known->second.not_after) known->second = expiry;
+  }
+  std::map<std::string, Status> statuses_by_part;
+  for (Status& status : statuses()) {
+    const std::string part = shown(status.part);
+    const auto [known, fresh] = statuses_by_part.emplace(part, status);
+    if (fresh) {
+      known->second.part = part;
+      continue;
+    }
+    known->second.taken += status.taken;
+    known->second.failed += status.failed;
+    known->second.last_success = std::min(known->second.last_success, status.last_success);
+  }
+  Series series;
+  for (auto& [part, expiry] : expiries) series.expiries.push_back(std::move(expiry));
+  for (auto& [part, status] : statuses_by_part) series.statuses.push_back(std::move(status));
+  return series;
+}
+
 std::vector<fs::path> TlsFiles::Folders() const {
   std::set<fs::path> folders;
   const auto add = [&folders](const fs::path& file) {

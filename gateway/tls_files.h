@@ -85,7 +85,7 @@ class TlsFiles {
   };
   [[nodiscard]] Outcome Refresh(Look look);
 
-  // What the metrics say of one part.
+  // How one part fares.
   struct Status {
     std::string part;
     uint64_t taken = 0;   // reloads since the start
@@ -94,6 +94,20 @@ class TlsFiles {
     std::string problem;  // what is wrong now; empty: nothing
   };
   [[nodiscard]] std::vector<Status> statuses() const;
+
+  // What the metrics say. A directory with more than kMostSeries pairs is one certificate there,
+  // named like the directory: the one that ends first, all reloads together, the oldest success.
+  static constexpr size_t kMostSeries = 100;
+  struct Expiry {
+    std::string certificate;
+    std::string name;  // its first
+    Time not_after;
+  };
+  struct Series {
+    std::vector<Expiry> expiries;
+    std::vector<Status> statuses;
+  };
+  [[nodiscard]] Series series() const;
 
   // Folders returns those in which a change of the files shows.
   [[nodiscard]] std::vector<std::filesystem::path> Folders() const;

@@ -67,17 +67,15 @@ void TlsWatch::ReloadAll() {
   uv_async_send(wake_.get());
 }
 
-std::shared_ptr<const TlsWatch::Snapshot> TlsWatch::snapshot() const {
+std::shared_ptr<const TlsFiles::Series> TlsWatch::series() const {
   const std::lock_guard lock(mutex_);
-  return snapshot_;
+  return series_;
 }
 
 void TlsWatch::Publish() {
-  auto snapshot = std::make_shared<Snapshot>();
-  snapshot->certificates = files_->certificates();
-  snapshot->statuses = files_->statuses();
+  auto series = std::make_shared<const TlsFiles::Series>(files_->series());
   const std::lock_guard lock(mutex_);
-  snapshot_ = std::move(snapshot);
+  series_.swap(series);
 }
 
 // ---- the thread

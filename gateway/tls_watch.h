@@ -41,11 +41,8 @@ class TlsWatch {
   // ReloadAll asks for everything to be read, and for a log line that says what came of it.
   void ReloadAll();
 
-  struct Snapshot {
-    tls::CertificateStore::Certificates certificates;
-    std::vector<TlsFiles::Status> statuses;
-  };
-  [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const;
+  // What the metrics say of the files now.
+  [[nodiscard]] std::shared_ptr<const TlsFiles::Series> series() const;
 
  private:
   using Identity = std::pair<uint64_t, uint64_t>;  // device and inode
@@ -68,7 +65,7 @@ class TlsWatch {
   const Offer offer_;
 
   mutable std::mutex mutex_;  // guards these three
-  std::shared_ptr<const Snapshot> snapshot_;
+  std::shared_ptr<const TlsFiles::Series> series_;
   bool reload_wanted_ = false;
   bool end_wanted_ = false;
 

@@ -253,6 +253,29 @@ class ByItself(CertificateTestCase):
         poll_until(lambda: series() == ["b.test", "c.test"], "a removed certificate's series")
         self.wait_shown(renewed, name=None)  # the next one is the default now
 
+    def test_many_are_one_series(self):
+        folder = self.pki.folder / "many"
+        folder.mkdir()
+        pair, renewed = self.pki.issue(), self.pki.issue()
+
+        def install(source, name):
+            for file, suffix in zip(source, ("crt", "key")):
+                shutil.copy(file, folder / f"{name}.{suffix}")
+        for number in range(100):
+            install(pair, f"n{number}")
+        self.gateway([{"directory": folder}], process=NEVER)
+
+        def certificates():
+            return {labels["certificate"] for name, labels, _ in self.gate.metrics().series
+                    if "_tls_certificate_" in name}
+        self.assertEqual(len(certificates()), 101)  # the folder is one of its own
+        install(pair, "n100")
+        poll_until(lambda: certificates() == {str(folder)}, "one series")
+        before = self.reloads("ok", folder)
+        install(renewed, "n0")
+        self.wait_shown(renewed)
+        poll_until(lambda: self.reloads("ok", folder) == before + 1, "a reload counted")
+
     def test_what_is_broken_stays_as_it_was(self):
         old, other = self.pki.issue("a.test"), self.pki.issue("b.test")
         broken, good = self.pki.install(old, "gate"), self.pki.install(other, "other")
