@@ -83,6 +83,20 @@ void CheckListener(const Listener& listener, const std::string& path, Findings& 
         "has no effect with tls = \"implicit\", where nothing is cleartext; remove it, or use "
         "tls = \"starttls\"");
   }
+  if (findings.Sound(path + ".proxy_protocol")) {
+    if (listener.proxy_protocol == ProxyProtocol::kOff) {
+      if (has(".proxy_networks")) {
+        add(".proxy_networks",
+            "has no effect with proxy_protocol = \"off\"; remove it, or use proxy_protocol = "
+            "\"v2\"");
+      }
+    } else if (!findings.Has(path + ".proxy_networks")) {
+      add(".proxy_protocol",
+          Quote(Name(listener.proxy_protocol)) +
+              " needs to know whose headers to believe, for example: proxy_networks = "
+              "[\"10.0.0.0/8\"]");
+    }
+  }
   if (findings.Sound(path + ".client_certificates")) {
     if (listener.client_certificates == ClientCertificates::kOff) {
       for (const std::string key : {".client_ca_file", ".client_crl_file",

@@ -32,6 +32,8 @@ enum class CleartextLogin : uint8_t { kDeny, kAllow };
 enum class TlsProfile : uint8_t { kModern, kIntermediate, kLegacy };
 enum class TlsVersion : uint8_t { k10, k11, k12, k13 };
 enum class ClientCertificates : uint8_t { kOff, kRequest, kRequire };
+// Which versions of the PROXY protocol come before everything else.
+enum class ProxyProtocol : uint8_t { kOff, kV1, kV2, kBoth };
 // Which name of a client's certificate is the user: none | rfc822Name | commonName | as a file
 // says.
 enum class CertificateUser : uint8_t { kNone, kEmail, kCommonName, kMap };
@@ -50,6 +52,14 @@ struct SocketAddress {
   std::string host;
   uint16_t port = 0;
   bool operator==(const SocketAddress&) const = default;
+};
+
+// An IP network: the addresses that begin with the first `bits` bits of `address`. IPv4 stands in
+// its v4-mapped form (RFC 4291 §2.5.5.2), with 96 bits or more.
+struct Network {
+  std::array<uint8_t, 16> address{};
+  uint8_t bits = 0;
+  bool operator==(const Network&) const = default;
 };
 
 // A name that another folder knows, and where it stands.
@@ -73,6 +83,8 @@ struct Listener {
   std::vector<SocketAddress> addresses;
   ListenerTls tls = ListenerTls::kStartTls;
   CleartextLogin cleartext_login = CleartextLogin::kDeny;
+  ProxyProtocol proxy_protocol = ProxyProtocol::kOff;
+  std::vector<Network> proxy_networks;   // whose headers are believed; where it is not off
   std::vector<PlacedName> certificates;  // names of Certificates; empty: all, in their order
   bool strict_sni = false;
   TlsProfile profile = TlsProfile::kIntermediate;
@@ -139,6 +151,7 @@ struct Limits {
   uint32_t max_connections = 0;  // 0: what the descriptor limit allows
   uint32_t max_connections_per_address = 100;
   milliseconds login_timeout{120'000};  // absolute, from accept to a successful login
+  milliseconds proxy_header_timeout{5'000};
   milliseconds tls_handshake_timeout{15'000};
   uint32_t max_failed_logins = 5;          // of one connection
   milliseconds failed_login_delay{1'000};  // before the first refusal; doubles, at most 15 s

@@ -16,6 +16,8 @@ constexpr std::string_view kLabel = "1 to 64 of A-Z a-z 0-9 _ -";
 constexpr std::string_view kHostName = "a host name";
 constexpr std::string_view kAddresses =
     "IP addresses with ports, IPv6 in brackets (port 0: any free one)";
+constexpr std::string_view kNetworks =
+    "IP networks with their prefix's length, or addresses; no bits may be set behind the prefix";
 constexpr std::string_view kPins =
     "SHA-256 digests of public keys (SubjectPublicKeyInfo) in base64, of 44 characters each";
 constexpr std::string_view kMembers = "host names or IP addresses with ports, IPv6 in brackets";
@@ -66,6 +68,15 @@ Table<Listener> ListenerTable() {
                       "How TLS begins: on the client's command, or with the first byte."),
           ChoiceField("cleartext_login", &Listener::cleartext_login, "\"deny\"",
                       "Whether passwords are taken without TLS; only with tls = \"starttls\"."),
+          ChoiceField(
+              "proxy_protocol", &Listener::proxy_protocol, "\"v2\"",
+              "Whether a header of the PROXY protocol, of this version, comes first and says "
+              "who the client is; never guessed, a connection without it is dropped."),
+          ListField("proxy_networks", &Listener::proxy_networks, ParseNetwork, kNetworks,
+                    "[\"10.0.0.0/8\", \"2001:db8::/32\"]",
+                    "Where the proxies are that may say so; required unless proxy_protocol is "
+                    "\"off\". Whoever else connects is dropped.")
+              .Default("none"),
           NamesField("certificates", &Listener::certificates, "names of [[certificate]] tables",
                      "[\"customers\"]",
                      "Certificates that clients of this listener see, the default one first.")
@@ -204,29 +215,32 @@ Table<Tls> TlsTable() {
 
 Table<Limits> LimitsTable() {
   constexpr uint32_t kMillion = 1'000'000;
-  return {"[limits]",
-          {
-              IntegerField("max_connections", &Limits::max_connections, 0, kMillion, "20000",
-                           "Clients at a time, in all; 0: what the descriptor limit allows."),
-              IntegerField("max_connections_per_address", &Limits::max_connections_per_address, 1,
-                           kMillion, "100", "Clients at a time from one IP address."),
-              DurationField("login_timeout", &Limits::login_timeout, kShort, hours(1), "\"2m\"",
-                            "From accepting a client to its successful login, whatever it does."),
-              DurationField("tls_handshake_timeout", &Limits::tls_handshake_timeout, kShort,
-                            minutes(10), "\"15s\"", "Longest TLS handshake."),
-              IntegerField("max_failed_logins", &Limits::max_failed_logins, 1, 100, "5",
-                           "Failed logins after which a connection is closed."),
-              DurationField("failed_login_delay", &Limits::failed_login_delay, kNone, seconds(15),
-                            "\"1s\"",
-                            "Wait before the first failed login is answered; doubles with each, at "
-                            "most 15s."),
-              IntegerField("max_bad_commands", &Limits::max_bad_commands, 1, 1000, "10",
-                           "Commands not understood after which a connection is closed."),
-              IntegerField("max_line_bytes", &Limits::max_line_bytes, 1024, 1024 * 1024, "8192",
-                           "Longest command line before login."),
-              IntegerField("max_literal_bytes", &Limits::max_literal_bytes, 256, 1024 * 1024,
-                           "65536", "Largest IMAP literal before login."),
-          }};
+  return {
+      "[limits]",
+      {
+          IntegerField("max_connections", &Limits::max_connections, 0, kMillion, "20000",
+                       "Clients at a time, in all; 0: what the descriptor limit allows."),
+          IntegerField("max_connections_per_address", &Limits::max_connections_per_address, 1,
+                       kMillion, "100", "Clients at a time from one IP address."),
+          DurationField("login_timeout", &Limits::login_timeout, kShort, hours(1), "\"2m\"",
+                        "From accepting a client to its successful login, whatever it does."),
+          DurationField("proxy_header_timeout", &Limits::proxy_header_timeout, kShort, minutes(1),
+                        "\"5s\"", "Longest wait for the header of a listener with proxy_protocol."),
+          DurationField("tls_handshake_timeout", &Limits::tls_handshake_timeout, kShort,
+                        minutes(10), "\"15s\"", "Longest TLS handshake."),
+          IntegerField("max_failed_logins", &Limits::max_failed_logins, 1, 100, "5",
+                       "Failed logins after which a connection is closed."),
+          DurationField("failed_login_delay", &Limits::failed_login_delay, kNone, seconds(15),
+                        "\"1s\"",
+                        "Wait before the first failed login is answered; doubles with each, at "
+                        "most 15s."),
+          IntegerField("max_bad_commands", &Limits::max_bad_commands, 1, 1000, "10",
+                       "Commands not understood after which a connection is closed."),
+          IntegerField("max_line_bytes", &Limits::max_line_bytes, 1024, 1024 * 1024, "8192",
+                       "Longest command line before login."),
+          IntegerField("max_literal_bytes", &Limits::max_literal_bytes, 256, 1024 * 1024, "65536",
+                       "Largest IMAP literal before login."),
+      }};
 }
 
 }  // namespace

@@ -112,6 +112,31 @@ std::optional<Member> ParseMember(std::string_view text) {
   return Member{std::string(parts->host), parts->port};
 }
 
+std::optional<Network> ParseNetwork(std::string_view text) {
+  const size_t slash = text.find('/');
+  const std::string host(text.substr(0, slash));
+  if (host.find('\0') != std::string::npos) return std::nullopt;
+  Network network;
+  uint8_t most = 128;
+  if (inet_pton(AF_INET, host.c_str(), network.address.data() + 12) == 1) {
+    network.address[10] = network.address[11] = 0xff;
+    most = 32;
+  } else if (inet_pton(AF_INET6, host.c_str(), network.address.data()) != 1) {
+    return std::nullopt;
+  }
+  network.bits = most;
+  if (slash != std::string_view::npos) {
+    const auto bits = ParseNumber<uint8_t>(text.substr(slash + 1));
+    if (!bits || *bits > most) return std::nullopt;
+    network.bits = *bits;
+  }
+  if (most == 32) network.bits = static_cast<uint8_t>(network.bits + 96);
+  for (size_t bit = network.bits; bit < 128; ++bit) {
+    if ((network.address[bit / 8] >> (7 - bit % 8) & 1) != 0) return std::nullopt;
+  }
+  return network;
+}
+
 std::optional<KeyPin> ParseKeyPin(std::string_view text) {
   constexpr std::string_view kAlphabet =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

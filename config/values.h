@@ -36,6 +36,9 @@ constexpr auto Names(TlsVersion) {
 constexpr auto Names(ClientCertificates) {
   return std::to_array<std::string_view>({"off", "request", "require"});
 }
+constexpr auto Names(ProxyProtocol) {
+  return std::to_array<std::string_view>({"off", "v1", "v2", "both"});
+}
 constexpr auto Names(CertificateUser) {
   return std::to_array<std::string_view>({"none", "email", "cn", "map"});
 }
@@ -80,6 +83,7 @@ static_assert(Name(TlsProfile::kLegacy) == "legacy" && Names(TlsProfile{}).size(
 static_assert(Name(TlsVersion::k13) == "1.3" && Names(TlsVersion{}).size() == 4);
 static_assert(Name(ClientCertificates::kRequire) == "require" &&
               Names(ClientCertificates{}).size() == 3);
+static_assert(Name(ProxyProtocol::kBoth) == "both" && Names(ProxyProtocol{}).size() == 4);
 static_assert(Name(CertificateUser::kMap) == "map" && Names(CertificateUser{}).size() == 4);
 static_assert(Name(BareNewline::kNormalize) == "normalize" && Names(BareNewline{}).size() == 2);
 static_assert(Name(BackendTls::kImplicit) == "implicit" && Names(BackendTls{}).size() == 3);
@@ -104,6 +108,10 @@ static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4
 // ParseMember reads "host:port": a host name or an address literal (IPv6 in brackets), ports
 // from 1.
 [[nodiscard]] std::optional<Member> ParseMember(std::string_view text);
+
+// ParseNetwork reads "192.0.2.0/24", "2001:db8::/32" or an address alone; nothing where bits are
+// set behind the prefix, since that is a typing error most of the time.
+[[nodiscard]] std::optional<Network> ParseNetwork(std::string_view text);
 
 // ParseKeyPin reads a SHA-256 in base64, in its one canonical form.
 [[nodiscard]] std::optional<KeyPin> ParseKeyPin(std::string_view text);

@@ -93,6 +93,22 @@ ListenerRuntime::ListenerRuntime(const config::Listener& listener, size_t positi
   rejected_address = rejected("ip_limit");
   rejected_error = rejected("accept_error");
   rejected_drain = rejected("drain");
+  if (listener.proxy_protocol != config::ProxyProtocol::kOff) {
+    static constexpr std::array<std::string_view, kProxyVersions> kVersionNames = {"none", "v1",
+                                                                                   "v2"};
+    static constexpr std::array<std::string_view, static_cast<size_t>(ProxyHeaderResult::kCount)>
+        kResults = {"ok", "local", "untrusted", "malformed", "timeout", "closed"};
+    for (size_t v = 0; v < kVersionNames.size(); ++v) {
+      for (size_t r = 0; r < kResults.size(); ++r) {
+        const auto result = static_cast<ProxyHeaderResult>(r);
+        const bool understood =
+            result == ProxyHeaderResult::kOk || result == ProxyHeaderResult::kLocal;
+        if (result != ProxyHeaderResult::kMalformed && understood != (v > 0)) continue;
+        proxy_headers[v][r] =
+            metrics.Counter(Metric::kProxyHeaders, {name, kVersionNames[v], kResults[r]});
+      }
+    }
+  }
   const std::string_view mode =
       listener.tls == config::ListenerTls::kImplicit ? "implicit" : "starttls";
   handshakes_ok = metrics.Counter(Metric::kTlsHandshakes, {name, mode, "ok"});

@@ -30,6 +30,18 @@ namespace gatepost {
 enum class TlsMode : uint8_t { kNone, kStartTls, kImplicit, kCount };
 [[nodiscard]] std::string_view Name(TlsMode mode);
 
+// What became of a connection on which a PROXY header must come first.
+enum class ProxyHeaderResult : uint8_t {
+  kOk,
+  kLocal,      // the proxy's own connection
+  kUntrusted,  // from outside proxy_networks
+  kMalformed,  // anything else than a header
+  kTimeout,
+  kClosed,  // without a whole header: somebody looks whether the port is open
+  kCount
+};
+inline constexpr size_t kProxyVersions = 3;  // 0: neither of both
+
 enum class AuthResult : uint8_t { kOk, kFailed, kTempFail, kCount };
 
 // Series of one protocol.
@@ -70,6 +82,11 @@ struct ListenerRuntime {
   std::chrono::milliseconds idle_timeout{};
   std::unique_ptr<auth::CertificateUsers> certificate_users;  // null: certificates log nobody in
 
+  // By version (0: unknown) and result; those that can't be have no series. Where the listener
+  // wants a header.
+  std::array<std::array<observe::CounterId, static_cast<size_t>(ProxyHeaderResult::kCount)>,
+             kProxyVersions>
+      proxy_headers;
   observe::CounterId accepted, rejected_full, rejected_address, rejected_error, rejected_drain;
   observe::GaugeId active;
   observe::CounterId handshakes_ok, handshakes_failed;

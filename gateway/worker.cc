@@ -9,6 +9,7 @@
 #include <random>
 #include <utility>
 
+#include "gateway/net/networks.h"
 #include "protocols/buffer.h"
 
 namespace gatepost {
@@ -186,7 +187,11 @@ void Worker::OnAccept(size_t listener_index, const net::Address& client,
     shard_.Add(listener.rejected_drain);
     return RefuseConnection(listener, protocols::Notice::kShuttingDown, *connection);
   }
-  switch (runtime_.limits->Admit(client)) {
+  const bool proxied = listener.settings.proxy_protocol != config::ProxyProtocol::kOff;
+  if (proxied && !net::IsIn(client, listener.settings.proxy_networks)) {
+    return RefuseUntrusted(listener, client);
+  }
+  switch (Admit(listener, client)) {
     case net::ConnectionLimits::Outcome::kAdmitted:
       break;
     case net::ConnectionLimits::Outcome::kServerFull:
@@ -208,6 +213,29 @@ void Worker::OnAccept(size_t listener_index, const net::Address& client,
                                                     listener, client, std::move(connection));
   ++session_count_;
   slot.session->Begin();
+}
+
+// Admit asks the limits. Who comes through a proxy is counted as its client when the header has
+// said who that is: session/proxy_header.cc.
+net::ConnectionLimits::Outcome Worker::Admit(const ListenerRuntime& listener,
+                                             const net::Address& client) {
+  using Outcome = net::ConnectionLimits::Outcome;
+  if (listener.settings.proxy_protocol == config::ProxyProtocol::kOff) {
+    return runtime_.limits->Admit(client);
+  }
+  return runtime_.limits->AdmitUnknown() ? Outcome::kAdmitted : Outcome::kServerFull;
+}
+
+void Worker::RefuseUntrusted(const ListenerRuntime& listener, const net::Address& peer) {
+  shard_.Add(listener.proxy_headers[0][static_cast<size_t>(ProxyHeaderResult::kUntrusted)]);
+  const auto held_back = runtime_.failure_filter->Admit(peer, Now());
+  if (!held_back) return shard_.Add(listener.series->lines_suppressed);
+  log().Write(observe::Level::kWarning, "proxy_untrusted",
+              {{"listener", listener.settings.name},
+               {"protocol", protocols::Name(listener.protocol)},
+               {"proxy", peer.Text()},
+               {"suppressed", *held_back},
+               {"detail", "not in proxy_networks"}});
 }
 
 // RefuseConnection says why where words are possible; inside implicit TLS that would cost a
@@ -240,7 +268,7 @@ void Worker::OnVerdict(auth::SessionId id, auth::Verdict verdict) {
   slot.session->OnVerdict(std::move(verdict));
 }
 
-void Worker::Retire(auth::SessionId id, const net::Address& client,
+void Worker::Retire(auth::SessionId id, const net::Address* client,
                     const ListenerRuntime& listener) {
   Slot& slot = slots_[id.index];
   retired_sessions_.push_back(std::move(slot.session));
@@ -248,7 +276,11 @@ void Worker::Retire(auth::SessionId id, const net::Address& client,
   free_slots_.push_back(id.index);
   --session_count_;
   shard_.Change(listener.active, -1);
-  runtime_.limits->Release(client);
+  if (client != nullptr) {
+    runtime_.limits->Release(*client);
+  } else {
+    runtime_.limits->ReleaseUnknown();
+  }
 }
 
 bool Worker::BeginEarly() {

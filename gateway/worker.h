@@ -85,8 +85,9 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   [[nodiscard]] bool BeginEarly();
   void EndEarly() { --early_openings_; }
 
-  // Retire frees the session at the end of this loop iteration.
-  void Retire(auth::SessionId id, const net::Address& client, const ListenerRuntime& listener);
+  // Retire frees the session at the end of this loop iteration. `client`: for whom the limits have
+  // counted it; null: for nobody yet.
+  void Retire(auth::SessionId id, const net::Address* client, const ListenerRuntime& listener);
   // Bury does the same for a stream that may be calling right now; no event comes from it any more.
   void Bury(std::unique_ptr<net::Stream> stream);
 
@@ -109,6 +110,9 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   void BeginDrain(uint64_t spread_ms, uint64_t deadline_ms);
   void RefuseConnection(const ListenerRuntime& listener, protocols::Notice notice,
                         uv_tcp_t& handle);
+  [[nodiscard]] net::ConnectionLimits::Outcome Admit(const ListenerRuntime& listener,
+                                                     const net::Address& client);
+  void RefuseUntrusted(const ListenerRuntime& listener, const net::Address& peer);
   template <typename Function>
   void ForEachSession(Function function);
 

@@ -2,6 +2,7 @@
 #include "protocols/proxy_protocol.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace gatepost::protocols {
 namespace {
@@ -13,7 +14,13 @@ constexpr uint8_t kVersion2Proxy = 0x21;
 constexpr uint8_t kUnspecified = 0x00;
 constexpr uint8_t kTcp4 = 0x11;
 constexpr uint8_t kTcp6 = 0x21;
+constexpr uint8_t kUnixStream = 0x31;
 constexpr size_t kLengthAt = 14;
+constexpr size_t kFixedBytes = 16;
+
+// §2.1
+constexpr std::string_view kVersion1 = "PROXY ";
+constexpr size_t kMaxVersion1Bytes = 107;
 
 // §2.2.1 to §2.2.7
 constexpr uint8_t kAlpn = 0x01;
@@ -87,6 +94,234 @@ uint32_t Crc32c(std::string_view bytes) {
   return ~crc;
 }
 
+// Integers of the network's order at the beginning of `bytes`.
+size_t ReadUint16(std::string_view bytes) {
+  return static_cast<size_t>(static_cast<uint8_t>(bytes[0])) << 8 | static_cast<uint8_t>(bytes[1]);
+}
+uint32_t ReadUint32(std::string_view bytes) {
+  return static_cast<uint32_t>(ReadUint16(bytes) << 16 | ReadUint16(bytes.substr(2)));
+}
+
+// ForEachTlv calls take(type, value) for each TLV of `bytes` until it returns false. False: it did,
+// or they don't fill `bytes`.
+template <typename Take>
+bool ForEachTlv(std::string_view bytes, Take take) {
+  while (!bytes.empty()) {
+    if (bytes.size() < 3) return false;
+    const size_t size = ReadUint16(bytes.substr(1));
+    if (bytes.size() - 3 < size) return false;
+    if (!take(static_cast<uint8_t>(bytes[0]), bytes.substr(3, size))) return false;
+    bytes.remove_prefix(3 + size);
+  }
+  return true;
+}
+
+// ReadTls reads the value of the SSL TLV. False: it is malformed.
+bool ReadTls(std::string_view value, std::optional<ProxyTls>& out) {
+  if (value.size() < 5) return false;
+  const auto client = static_cast<uint8_t>(value[0]);
+  ProxyTls tls;
+  tls.certificate = (client & (kClientCertConnection | kClientCertSession)) != 0;
+  tls.resumed = tls.certificate && (client & kClientCertConnection) == 0;
+  tls.verified = tls.certificate && ReadUint32(value.substr(1)) == 0;
+  const bool sound = ForEachTlv(value.substr(5), [&](uint8_t type, std::string_view text) {
+    if (type == kSslVersion) tls.version = text;
+    if (type == kSslCommonName) tls.common_name = text;
+    if (type == kSslCipher) tls.cipher = text;
+    if (type == kSslGroup) tls.group = text;
+    return true;
+  });
+  if ((client & kClientSsl) != 0) out = tls;
+  return sound;
+}
+
+// ReadTlvs reads what stands behind the addresses; `whole` is the header.
+bool ReadTlvs(std::string_view tlvs, std::string_view whole, ProxyHeader& header) {
+  bool checked = false;
+  return ForEachTlv(tlvs, [&](uint8_t type, std::string_view value) {
+    switch (type) {
+      case kAlpn:
+        header.alpn = value;
+        return true;
+      case kAuthority:
+        header.server_name = value;
+        return true;
+      case kUniqueId:
+        header.session_id = value;
+        return value.size() <= kMaxUniqueIdBytes;
+      case kSsl:
+        return ReadTls(value, header.tls);
+      case kCrc32c: {
+        if (value.size() != 4 || std::exchange(checked, true)) return false;
+        std::string zeroed(whole);
+        PutUint32(0, static_cast<size_t>(value.data() - whole.data()), zeroed);
+        return Crc32c(zeroed) == ReadUint32(value);
+      }
+      default:
+        return true;
+    }
+  });
+}
+
+ProxyEndpoint ReadEndpoint(std::string_view address, std::string_view port) {
+  ProxyEndpoint endpoint;
+  if (address.size() == 4) endpoint.address[10] = endpoint.address[11] = 0xff;
+  std::copy(address.begin(), address.end(),
+            endpoint.address.end() - static_cast<ptrdiff_t>(address.size()));
+  endpoint.port = static_cast<uint16_t>(ReadUint16(port));
+  return endpoint;
+}
+
+using Status = ProxyReading::Status;
+
+ProxyReading ReadVersion2(std::string_view input) {
+  ProxyReading reading{.version = 2};
+  if (input.size() < kFixedBytes) return reading;
+  reading.status = Status::kMalformed;
+  const auto command = static_cast<uint8_t>(input[12]);
+  const auto kind = static_cast<uint8_t>(input[13]);
+  const size_t length = ReadUint16(input.substr(kLengthAt));
+  if (command != kVersion2Local && command != kVersion2Proxy) return reading;
+  if (kFixedBytes + length > kMaxProxyHeaderBytesRead) return reading;
+  const bool local = command == kVersion2Local;
+  const size_t width = kind == kTcp4 ? 4 : 16;
+  const bool tcp = !local && (kind == kTcp4 || kind == kTcp6);
+  // Datagrams carry no mail.
+  if (!local && !tcp && kind != kUnspecified && kind != kUnixStream) return reading;
+  if (tcp && length < 2 * width + 4) return reading;
+  if (input.size() < kFixedBytes + length) {
+    reading.status = Status::kNeedInput;
+    return reading;
+  }
+  const std::string_view whole = input.substr(0, kFixedBytes + length);
+  std::string_view body = whole.substr(kFixedBytes);
+  reading.bytes = whole.size();
+  if (!tcp) {
+    reading.status = Status::kLocal;  // §2.2: whatever else it says is skipped
+    return reading;
+  }
+  const std::string_view ports = body.substr(2 * width, 4);
+  reading.header.source = ReadEndpoint(body.substr(0, width), ports);
+  reading.header.destination = ReadEndpoint(body.substr(width, width), ports.substr(2));
+  body.remove_prefix(2 * width + 4);
+  if (ReadTlvs(body, whole, reading.header)) reading.status = Status::kClient;
+  return reading;
+}
+
+// ParseNumber reads a decimal number without leading zeros.
+std::optional<uint32_t> ParseNumber(std::string_view text, uint32_t most) {
+  if (text.empty() || text.size() > 5 || (text.size() > 1 && text[0] == '0')) return std::nullopt;
+  uint32_t number = 0;
+  for (const char c : text) {
+    if (c < '0' || c > '9') return std::nullopt;
+    number = number * 10 + static_cast<uint32_t>(c - '0');
+  }
+  return number <= most ? std::optional(number) : std::nullopt;
+}
+
+// ParseIpv4 writes the four bytes of a dotted address to `out`.
+bool ParseIpv4(std::string_view text, uint8_t* out) {
+  for (size_t i = 0; i < 4; ++i) {
+    const size_t end = i == 3 ? text.size() : std::min(text.find('.'), text.size());
+    const auto byte = ParseNumber(text.substr(0, end), 255);
+    if (!byte) return false;
+    out[i] = static_cast<uint8_t>(*byte);
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return true;
+}
+
+// ParseIpv6 does the same with an address of RFC 4291 §2.2.
+bool ParseIpv6(std::string_view text, std::array<uint8_t, 16>& out) {
+  out = {};
+  size_t bytes = 0;
+  std::optional<size_t> gap;  // where "::" stands
+  if (text.starts_with("::")) {
+    gap = 0;
+    text.remove_prefix(2);
+  }
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(':'), text.size());
+    const std::string_view group = text.substr(0, end);
+    if (end == text.size() && group.find('.') != std::string_view::npos) {
+      if (bytes > 12 || !ParseIpv4(group, out.data() + bytes)) return false;
+      bytes += 4;
+      break;
+    }
+    if (bytes == out.size() || group.empty() || group.size() > 4) return false;
+    uint32_t value = 0;
+    for (const char c : group) {
+      constexpr std::string_view kDigits = "0123456789abcdefABCDEF";
+      const size_t digit = kDigits.find(c);
+      if (digit == std::string_view::npos) return false;
+      value = value << 4 | static_cast<uint32_t>(digit < 16 ? digit : digit - 6);
+    }
+    out[bytes++] = static_cast<uint8_t>(value >> 8);
+    out[bytes++] = static_cast<uint8_t>(value);
+    text.remove_prefix(end);
+    if (text.empty()) break;
+    text.remove_prefix(1);
+    if (text.empty()) return false;
+    if (text.front() != ':') continue;
+    if (gap) return false;
+    gap = bytes;
+    text.remove_prefix(1);
+  }
+  if (!gap) return bytes == out.size();
+  if (bytes == out.size()) return false;
+  const auto at = [&](size_t index) { return out.begin() + static_cast<ptrdiff_t>(index); };
+  std::rotate(at(*gap), at(bytes), out.end());
+  return true;
+}
+
+// ReadVersion1 reads one line, §2.1.
+ProxyReading ReadVersion1(std::string_view input) {
+  ProxyReading reading{.version = 1};
+  const std::string_view line = input.substr(0, kMaxVersion1Bytes);
+  const size_t end = line.find_first_of(std::string_view("\0\r\n", 3));
+  const bool cut = end == std::string_view::npos ? line.size() < kMaxVersion1Bytes
+                                                 : line[end] == '\r' && end + 1 == input.size();
+  if (cut && end != kMaxVersion1Bytes - 1) return reading;
+  reading.status = Status::kMalformed;
+  if (end == std::string_view::npos || line.substr(end, 2) != "\r\n") return reading;
+  reading.bytes = end + 2;
+  std::string_view rest = line.substr(kVersion1.size(), end - kVersion1.size());
+  std::array<std::string_view, 5> words;  // kind, addresses, ports
+  size_t count = 0;
+  while (count < words.size()) {
+    const size_t space = count + 1 == words.size() ? rest.size() : rest.find(' ');
+    words[count++] = rest.substr(0, space);
+    if (space >= rest.size()) {
+      rest = {};
+      break;
+    }
+    rest.remove_prefix(space + 1);
+  }
+  if (words[0] == "UNKNOWN") {
+    reading.status = Status::kLocal;
+    return reading;
+  }
+  if (count < words.size()) return reading;
+  const auto endpoint = [&](size_t index, ProxyEndpoint& out) {
+    const auto port = ParseNumber(words[index + 2], 65535);
+    if (!port) return false;
+    out.port = static_cast<uint16_t>(*port);
+    if (words[0] == "TCP6") return ParseIpv6(words[index], out.address);
+    out.address[10] = out.address[11] = 0xff;
+    return words[0] == "TCP4" && ParseIpv4(words[index], out.address.data() + 12);
+  };
+  if (endpoint(1, reading.header.source) && endpoint(2, reading.header.destination)) {
+    reading.status = Status::kClient;
+  }
+  return reading;
+}
+
+// One of both is where the other begins.
+bool Agree(std::string_view a, std::string_view b) {
+  const size_t common = std::min(a.size(), b.size());
+  return a.substr(0, common) == b.substr(0, common);
+}
+
 }  // namespace
 
 std::string EncodeProxyV2(const ProxyHeader& header) {
@@ -118,6 +353,22 @@ std::string EncodeProxyV2Local() {
   AppendByte(kUnspecified, out);
   AppendUint16(0, out);
   return out;
+}
+
+ProxyReading ReadProxy(std::string_view input, bool version1, bool version2) {
+  if (input.empty()) return {};
+  if (version2 && Agree(input, kSignature)) return ReadVersion2(input);
+  if (version1 && Agree(input, kVersion1)) return ReadVersion1(input);
+  return {.status = Status::kMalformed};
+}
+
+size_t ProxyHeaderBytes(std::string_view input) {
+  if (!input.starts_with(kSignature)) {
+    const size_t end = input.find('\n');
+    return !Agree(input, kSignature) && end != std::string_view::npos ? end + 1 : input.size();
+  }
+  if (input.size() < kFixedBytes) return input.size();
+  return std::min(input.size(), kFixedBytes + ReadUint16(input.substr(kLengthAt)));
 }
 
 }  // namespace gatepost::protocols

@@ -1,4 +1,5 @@
-// The PROXY protocol, version 2, as its sender: tells a backend who the client is, before all else.
+// The PROXY protocol: says who the client is, before all else. Read from proxies in front of us,
+// and written to backends.
 //
 // haproxy's doc/proxy-protocol.txt. Pure functions.
 // SPDX-License-Identifier: Apache-2.0
@@ -50,5 +51,31 @@ inline constexpr size_t kMaxProxyHeaderBytes = 536;
 // EncodeProxyV2Local returns that of a connection of our own (LOCAL): the receiver keeps the real
 // addresses.
 [[nodiscard]] std::string EncodeProxyV2Local();
+
+// What the beginning of a connection is, as far as it has come.
+struct ProxyReading {
+  enum class Status : uint8_t {
+    kNeedInput,
+    kMalformed,  // no header of the accepted versions, or one that contradicts itself
+    kLocal,      // the connection is the proxy's own, or of a kind that has no IP addresses
+    kClient      // it is made for the client that `header` tells of
+  };
+  Status status = Status::kNeedInput;
+  unsigned version = 0;     // 1 or 2; 0: neither can be told
+  size_t bytes = 0;         // of the whole header; kLocal and kClient
+  ProxyHeader header = {};  // kClient; views point into the input
+};
+
+// A version 2 header with all its TLVs has at most so many bytes.
+inline constexpr size_t kMaxProxyHeaderBytesRead = 4096;
+
+// ReadProxy reads a header of an accepted version at the beginning of `input`. What is malformed is
+// so however much more may come. A checksum must be right, unknown TLVs are skipped, and so is all
+// that a version 1 header of kind UNKNOWN says.
+[[nodiscard]] ProxyReading ReadProxy(std::string_view input, bool version1, bool version2);
+
+// ProxyHeaderBytes returns how much of `input` can belong to the header that begins it: all, as
+// long as its end is not in sight.
+[[nodiscard]] size_t ProxyHeaderBytes(std::string_view input);
 
 }  // namespace gatepost::protocols

@@ -37,6 +37,14 @@ std::optional<Address> Address::Parse(const std::string& host, uint16_t port) {
   return address;
 }
 
+Address Address::FromMapped(const std::array<uint8_t, 16>& bytes, uint16_t port) {
+  sockaddr_in6 address{};
+  address.sin6_family = AF_INET6;
+  address.sin6_port = htons(port);
+  std::memcpy(address.sin6_addr.s6_addr, bytes.data(), bytes.size());
+  return Address(reinterpret_cast<const sockaddr*>(&address));
+}
+
 socklen_t Address::length() const {
   return family() == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
 }

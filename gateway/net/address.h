@@ -21,6 +21,9 @@ class Address {
   // Parse reads an address literal (IPv6 without brackets).
   [[nodiscard]] static std::optional<Address> Parse(const std::string& host, uint16_t port);
 
+  // FromMapped is the reverse of Mapped.
+  [[nodiscard]] static Address FromMapped(const std::array<uint8_t, 16>& bytes, uint16_t port);
+
   [[nodiscard]] const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage_); }
   [[nodiscard]] socklen_t length() const;
   [[nodiscard]] int family() const { return storage_.v6.sin6_family; }

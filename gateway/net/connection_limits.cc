@@ -15,24 +15,34 @@ ConnectionLimits::Slice& ConnectionLimits::SliceOf(const Address::NetworkKey& ke
 }
 
 ConnectionLimits::Outcome ConnectionLimits::Admit(const Address& client) {
-  if (total_.fetch_add(1, std::memory_order_relaxed) >= max_total_) {
-    total_.fetch_sub(1, std::memory_order_relaxed);
-    return Outcome::kServerFull;
-  }
+  if (!AdmitUnknown()) return Outcome::kServerFull;
+  if (Identify(client)) return Outcome::kAdmitted;
+  ReleaseUnknown();
+  return Outcome::kTooManyOfAddress;
+}
+
+bool ConnectionLimits::AdmitUnknown() {
+  if (total_.fetch_add(1, std::memory_order_relaxed) < max_total_) return true;
+  ReleaseUnknown();
+  return false;
+}
+
+bool ConnectionLimits::Identify(const Address& client) {
   const Address::NetworkKey key = client.Network();
   Slice& slice = SliceOf(key);
   const std::lock_guard lock(slice.mutex);
   uint32_t& count = slice.counts[key];
-  if (count >= max_per_network_) {
-    total_.fetch_sub(1, std::memory_order_relaxed);
-    return Outcome::kTooManyOfAddress;
-  }
+  if (count >= max_per_network_) return false;
   ++count;
-  return Outcome::kAdmitted;
+  return true;
+}
+
+void ConnectionLimits::ReleaseUnknown() {
+  total_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void ConnectionLimits::Release(const Address& client) {
-  total_.fetch_sub(1, std::memory_order_relaxed);
+  ReleaseUnknown();
   const Address::NetworkKey key = client.Network();
   Slice& slice = SliceOf(key);
   const std::lock_guard lock(slice.mutex);

@@ -25,6 +25,12 @@ class ConnectionLimits {
   [[nodiscard]] Outcome Admit(const Address& client);
   void Release(const Address& client);
 
+  // The same for one whose client is not known yet: AdmitUnknown counts it in all only, and needs a
+  // ReleaseUnknown, until Identify has counted it for `client`; then it needs a Release.
+  [[nodiscard]] bool AdmitUnknown();
+  [[nodiscard]] bool Identify(const Address& client);
+  void ReleaseUnknown();
+
   [[nodiscard]] uint32_t max_total() const { return max_total_; }
   [[nodiscard]] uint32_t total() const { return total_.load(std::memory_order_relaxed); }
 

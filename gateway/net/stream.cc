@@ -84,8 +84,9 @@ void Stream::ResumeReading() {
           if (self.io_.signer && self.io_.signer->full()) return;
           if (!self.io_.hellos.MayAnswer(self)) return;
         }
+        const size_t size = self.peeking_ ? self.Peek() : self.io_.received.size();
         *buffer = uv_buf_init(reinterpret_cast<char*>(self.io_.received.data()),
-                              static_cast<unsigned>(self.io_.received.size()));
+                              static_cast<unsigned>(size));
       },
       [](uv_stream_t* handle, ssize_t count, const uv_buf_t*) {
         if (handle->data != nullptr) static_cast<Stream*>(handle->data)->OnRead(count);
@@ -97,6 +98,17 @@ void Stream::PauseReading() {
   if (!reading_) return;
   uv_read_stop(reinterpret_cast<uv_stream_t*>(handle_.get()));
   reading_ = false;
+}
+
+size_t Stream::Peek() {
+  constexpr size_t kMaxPeekBytes = 4096;
+  uv_os_fd_t descriptor;
+  if (uv_fileno(reinterpret_cast<uv_handle_t*>(handle_.get()), &descriptor) != 0) return 1;
+  const ssize_t count =
+      recv(descriptor, io_.received.data(), kMaxPeekBytes, MSG_PEEK | MSG_DONTWAIT);
+  if (count <= 0) return 1;  // the read says why
+  const auto waiting = static_cast<size_t>(count);
+  return std::clamp<size_t>(observer_->OnPeek(*this, {io_.received.data(), waiting}), 1, waiting);
 }
 
 void Stream::OnRead(ssize_t count) {

@@ -80,6 +80,9 @@ class Stream final : private Signer::Client, private HelloQueue::Client {
     // The view is valid during the call only. The observer may write to and close any stream.
     virtual void OnPlaintext(Stream& stream, Bytes plaintext) = 0;
     virtual void OnStreamEvent(Stream& stream, Event event) = 0;
+    // OnPeek says how many bytes of `waiting`, the beginning of what lies in the socket, are to be
+    // read; at least one is. While PeekFirst is on.
+    virtual size_t OnPeek(Stream& /*stream*/, Bytes waiting) { return waiting.size(); }
 
    protected:
     ~Observer() = default;
@@ -97,6 +100,10 @@ class Stream final : private Signer::Client, private HelloQueue::Client {
   // Abandon ends everything: no event comes any more, and the connection closes when the Stream is
   // destroyed. For an owner that can't destroy it yet, since the Stream is calling.
   void Abandon();
+
+  // PeekFirst has the observer say how much is read at a time, so that what stands behind that
+  // stays in the socket: for what comes before TLS.
+  void PeekFirst(bool on) { peeking_ = on; }
 
   // StartTls begins TLS: as a server, or as a client of `peer`. Everything that was written before
   // goes out in cleartext, everything after is encrypted.
@@ -137,6 +144,7 @@ class Stream final : private Signer::Client, private HelloQueue::Client {
   void OnRoom() override;
   void OnTurn() override;
 
+  [[nodiscard]] size_t Peek();
   void OnRead(ssize_t count);
   void OnChannel(bool was_established, size_t plaintext_size);
   void LeaveQueues();
@@ -161,6 +169,7 @@ class Stream final : private Signer::Client, private HelloQueue::Client {
   uint32_t budget_iteration_ = 0;
   uint32_t budget_used_ = 0;
   bool reading_ = false;
+  bool peeking_ = false;
   bool awaiting_hello_ = false;  // the first bytes of a TLS client
   bool with_signer_ = false;     // which has something of ours, or no room: the peer is not read
   bool ended_ = false;

@@ -23,6 +23,7 @@ enum class Metric : uint8_t {
   kConnectionsAccepted,
   kConnectionsActive,
   kConnectionsRejected,
+  kProxyHeaders,
   kConnectionDuration,
   kSessionsClosed,
   kTlsHandshakes,

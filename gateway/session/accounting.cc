@@ -147,8 +147,8 @@ void Session::CountRelay() {
 
 void Session::LogEnd() {
   std::string suppressed;
-  if (close_reason_ == CloseReason::kTlsFailed || close_reason_ == CloseReason::kTlsTimeout ||
-      close_reason_ == CloseReason::kForeignProtocol) {
+  if (close_reason_ == CloseReason::kNoProxyHeader || close_reason_ == CloseReason::kTlsFailed ||
+      close_reason_ == CloseReason::kTlsTimeout || close_reason_ == CloseReason::kForeignProtocol) {
     const auto held_back = worker_.runtime().failure_filter->Admit(client_address_, Now());
     if (!held_back) return worker_.shard().Add(listener_.series->lines_suppressed);
     if (*held_back > 0) suppressed = std::to_string(*held_back);
@@ -164,6 +164,7 @@ void Session::LogEnd() {
        {"listener", listener_.settings.name},
        {"protocol", protocols::Name(listener_.protocol)},
        {"client", client_address_.Text()},
+       {"proxy", proxied_ ? proxied_->proxy.Text() : ""},
        {"tls", tls_mode_ == TlsMode::kNone ? "none" : facts.version},
        {"cipher", facts.cipher},
        {"group", facts.group},

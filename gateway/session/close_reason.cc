@@ -12,6 +12,8 @@ const CloseReasonInfo& Info(CloseReason reason) {
       {"done", "ended normally", Level::kInfo},
       {"client_gone", "the client left before it was logged in", Level::kInfo},
       {"client_reset", "the client's connection was reset", Level::kInfo},
+      {"no_proxy_header", "no PROXY header that can be believed", Level::kInfo},
+      {"too_many_connections", "too many connections of the client's address", Level::kWarning},
       {"tls_failed", "TLS with the client failed", Level::kInfo},
       {"tls_timeout", "the client did not finish the TLS handshake in time", Level::kInfo},
       {"login_timeout", "the client did not log in in time", Level::kInfo},

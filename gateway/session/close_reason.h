@@ -11,11 +11,13 @@
 namespace gatepost::session {
 
 enum class CloseReason : uint8_t {
-  kNone,         // still running
-  kDone,         // both sides said all, or the client logged out
-  kClientGone,   // the client closed or reset before or during login
-  kClientReset,  // reset while relaying
-  kTlsFailed,    // handshake or record failure at the client
+  kNone,                // still running
+  kDone,                // both sides said all, or the client logged out
+  kClientGone,          // the client closed or reset before or during login
+  kClientReset,         // reset while relaying
+  kNoProxyHeader,       // where one must come first, or none that can be believed
+  kTooManyConnections,  // of the client's address, found out behind a PROXY header
+  kTlsFailed,           // handshake or record failure at the client
   kTlsTimeout,
   kLoginTimeout,  // no login within limits.login_timeout
   kIdleTimeout,

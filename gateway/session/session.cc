@@ -51,6 +51,7 @@ Session::Session(Worker& worker, auth::SessionId id, const ListenerRuntime& list
     : worker_(worker),
       listener_(listener),
       id_(id),
+      identified_(listener.settings.proxy_protocol == config::ProxyProtocol::kOff),
       client_address_(client),
       accepted_ms_(worker.Now()),
       phase_started_ms_(accepted_ms_),
@@ -60,15 +61,23 @@ Session::Session(Worker& worker, auth::SessionId id, const ListenerRuntime& list
 Session::~Session() = default;
 
 void Session::Begin() {
-  if (listener_.settings.tls == config::ListenerTls::kImplicit) {
-    tls_mode_ = TlsMode::kImplicit;
-    client_->StartTls(worker_.Tls(listener_));
-    (void)Enter(Phase::kClientTls);
+  if (identified_) {
+    (void)BeginClient();
   } else {
-    StartServerEngine({});
+    BeginProxyHeader();
   }
   client_->ResumeReading();
   ArmDeadline();
+}
+
+Session::Wait Session::BeginClient() {
+  if (listener_.settings.tls == config::ListenerTls::kImplicit) {
+    tls_mode_ = TlsMode::kImplicit;
+    client_->StartTls(worker_.Tls(listener_));
+    return Enter(Phase::kClientTls);
+  }
+  StartServerEngine({});
+  return Enter(Phase::kDialogue);
 }
 
 // ---- wake-ups
@@ -95,7 +104,7 @@ void Session::OnPlaintext(Stream& stream, net::Bytes plaintext) {
   if (relay_ && from_client) return relay_->FromClient(plaintext);
   if (from_client) {
     login_->client_input.Append(net::AsText(plaintext));
-    if (phase_ != Phase::kDialogue) {
+    if (phase_ != Phase::kDialogue && phase_ != Phase::kProxyHeader) {
       if (login_->client_input.size() > kMaxPipelinedBytes) client_->PauseReading();
       return;
     }
@@ -163,6 +172,7 @@ void Session::Advance(bool arm) {
 
 Session::Wait Session::Step() {
   if (!relay_ && phase_ < Phase::kClosing && PreloginLeft() == 0) {
+    if (phase_ == Phase::kProxyHeader) return RefuseProxyHeader(ProxyHeaderResult::kTimeout, 0);
     if (phase_ == Phase::kClientTls) {
       CountTlsFailure(true);
       return Close(CloseReason::kTlsTimeout);
@@ -171,6 +181,8 @@ Session::Wait Session::Step() {
     return Close(CloseReason::kLoginTimeout);
   }
   switch (phase_) {
+    case Phase::kProxyHeader:
+      return DoProxyHeader();
     case Phase::kClientTls:
       return DoClientTls();
     case Phase::kDialogue:
@@ -212,6 +224,9 @@ void Session::ArmDeadline() {
   const config::Limits& limits = worker_.runtime().config.limits;
   uint64_t delay = relay_ ? UINT32_MAX : PreloginLeft();
   switch (phase_) {
+    case Phase::kProxyHeader:
+      delay = std::min(delay, left(milliseconds(limits.proxy_header_timeout), phase_started_ms_));
+      break;
     case Phase::kClientTls:
       delay = std::min(delay, left(milliseconds(limits.tls_handshake_timeout), phase_started_ms_));
       break;
@@ -723,7 +738,7 @@ Session::Wait Session::Finish() {
                 static_cast<double>(Now() - accepted_ms_) / 1e3);
   CountAlert();
   LogEnd();
-  worker_.Retire(id_, client_address_, listener_);
+  worker_.Retire(id_, identified_ ? &client_address_ : nullptr, listener_);
   return Wait::kNever;
 }
 

@@ -54,6 +54,7 @@ class Session final : public net::Stream::Observer,
  private:
   // Where the session is.
   enum class Phase : uint8_t {
+    kProxyHeader,
     kClientTls,
     kDialogue,
     kAuthenticating,
@@ -75,6 +76,12 @@ class Session final : public net::Stream::Observer,
     kNever
   };
 
+  // What a proxy in front of us said of the client's connection.
+  struct Proxied {
+    net::Address proxy;        // who said it
+    net::Address destination;  // where the client connected to
+  };
+
   struct Login;  // everything that only the login needs
 
   // The account that an SMTP session logs in with again after a message was refused half-way.
@@ -86,6 +93,7 @@ class Session final : public net::Stream::Observer,
 
   void OnPlaintext(net::Stream& stream, net::Bytes plaintext) override;
   void OnStreamEvent(net::Stream& stream, net::Stream::Event event) override;
+  size_t OnPeek(net::Stream& stream, net::Bytes waiting) override;
   void OnDeadline() override;
   void OnOpened(backends::Opening& opening) override;
 
@@ -94,6 +102,7 @@ class Session final : public net::Stream::Observer,
   Wait Step();
   Wait Enter(Phase phase);
 
+  Wait DoProxyHeader();
   Wait DoClientTls();
   Wait DoDialogue();
   Wait DoAuthenticating();
@@ -103,6 +112,10 @@ class Session final : public net::Stream::Observer,
   Wait DoRelaying();
   Wait DoClosing();
 
+  // BeginClient begins to speak with the client, whose address is known.
+  Wait BeginClient();
+  void BeginProxyHeader();
+  Wait RefuseProxyHeader(ProxyHeaderResult result, unsigned version);
   Wait BeginStartTls();
   Wait BeginAuthentication(sasl::Credentials credentials);
   Wait BeginBackend();
@@ -157,13 +170,15 @@ class Session final : public net::Stream::Observer,
   bool expired_ = false;
   bool draining_ = false;
   bool logged_in_ = false;
+  bool identified_;         // the limits have counted it as client_address_'s
   bool lingering_ = false;  // closing: all is said, the client's FIN is awaited
   uint8_t failed_logins_ = 0;
   uint8_t deferred_logins_ = 0;  // for want of an authority or a backend
   uint32_t flushing_bytes_ = 0;  // closing: what the client had not taken at the last look
   int32_t member_ = -1;          // of the pool, while counted in its sessions; -1: none
   net::Address client_address_;
-  uint64_t accepted_ms_;  // loop time
+  std::unique_ptr<Proxied> proxied_;  // null: the client itself is at the other end
+  uint64_t accepted_ms_;              // loop time
   uint64_t phase_started_ms_;
   uint64_t last_activity_ms_;  // relaying
   uint64_t drain_at_ms_ = 0;

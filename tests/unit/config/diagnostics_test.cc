@@ -62,7 +62,7 @@ addresses = ['127.0.0.1:144']
 pool = 'a'
 tsl = 'implicit'
 )", "CP",
-     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, certificates, strict_sni, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, client_certificate_user, client_certificate_map, bare_newline, pool; for example: tls = "starttls" (did you mean "tls"?))"},
+     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, proxy_protocol, proxy_networks, certificates, strict_sni, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, client_certificate_user, client_certificate_map, bare_newline, pool; for example: tls = "starttls" (did you mean "tls"?))"},
     {"key_of_another_table", R"([log]
 max_line_bytes = 2000
 )", "CLP",
@@ -291,6 +291,28 @@ pool = 'a'
 client_ca_file = 'ca.pem'
 )", "CP",
      R"(g.toml:5:18: listener[1].client_ca_file: has no effect with client_certificates = "off"; remove it, or use client_certificates = "request" or "require")"},
+    {"proxy_networks_without_protocol", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+pool = 'a'
+proxy_networks = ['10.0.0.0/8']
+)", "CP",
+     R"(g.toml:5:18: listener[1].proxy_networks: has no effect with proxy_protocol = "off"; remove it, or use proxy_protocol = "v2")"},
+    {"proxy_protocol_from_anybody", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+pool = 'a'
+proxy_protocol = 'both'
+)", "CP",
+     R"(g.toml:5:18: listener[1].proxy_protocol: "both" needs to know whose headers to believe, for example: proxy_networks = ["10.0.0.0/8"])"},
+    {"proxy_network_of_a_host", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+pool = 'a'
+proxy_protocol = 'v2'
+proxy_networks = ['10.0.0.1/8']
+)", "CP",
+     R"(g.toml:6:19: listener[1].proxy_networks[1]: "10.0.0.1/8" is not allowed; use IP networks with their prefix's length, or addresses; no bits may be set behind the prefix, for example: proxy_networks = ["10.0.0.0/8", "2001:db8::/32"])"},
     {"client_certificates_without_ca", R"([[listener]]
 protocol = 'imap'
 addresses = ['127.0.0.1:143']

@@ -91,6 +91,8 @@ std::string FileWith(const Row& row) {
       {"[[listener]]",
        {{"protocol", "protocol = 'smtp'"},
         {"addresses", "addresses = ['127.0.0.1:25']"},
+        {"proxy_protocol", "proxy_protocol = 'v1'"},
+        {"proxy_networks", "proxy_networks = ['10.0.0.0/8']"},
         {"client_certificates", "client_certificates = 'request'"},
         {"client_ca_file", "client_ca_file = 'c'"},
         {"client_certificate_user", "client_certificate_user = 'map'"},

@@ -60,6 +60,22 @@ TEST(Member, IsANameOrALiteral) {
   }
 }
 
+TEST(Network, IsAnAddressAndThePrefixOfIt) {
+  EXPECT_EQ(ParseNetwork("10.0.0.0/8")->bits, 104);
+  EXPECT_EQ(ParseNetwork("192.0.2.1")->bits, 128);
+  EXPECT_EQ(ParseNetwork("2001:db8::/32")->bits, 32);
+  EXPECT_EQ(ParseNetwork("::/0")->bits, 0);
+  EXPECT_EQ(ParseNetwork("0.0.0.0/0")->bits, 96);
+  EXPECT_EQ(ParseNetwork("::ffff:10.0.0.0/104"), ParseNetwork("10.0.0.0/8"));
+  EXPECT_EQ(ParseNetwork("::1")->address[15], 1);
+  for (const std::string text :
+       {"", "/8", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/8/8", "10.0.0.1/8", "10.0/8",
+        "2001:db8::/129", "2001:db8::1/64", "[::1]/128", "localhost", "10.0.0.0/8 "}) {
+    EXPECT_FALSE(ParseNetwork(text)) << text;
+  }
+  EXPECT_FALSE(ParseNetwork(std::string("10.0.0.0\0/8", 11)));
+}
+
 TEST(HostName, FollowsRfc1123) {
   EXPECT_TRUE(IsHostName("localhost"));
   EXPECT_TRUE(IsHostName("3com.example"));

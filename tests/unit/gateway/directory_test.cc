@@ -79,6 +79,22 @@ TEST(ConnectionLimits, CountsTheServerAndEachNetworkAndForgetsReleased) {
   EXPECT_EQ(limits.Admit(b), Outcome::kAdmitted);
 }
 
+TEST(ConnectionLimits, CountsAClientOnceItIsKnown) {
+  net::ConnectionLimits limits(3, 1);
+  const auto a = *net::Address::Parse("192.0.2.1", 1000);
+  EXPECT_TRUE(limits.AdmitUnknown());
+  EXPECT_TRUE(limits.AdmitUnknown());
+  EXPECT_TRUE(limits.AdmitUnknown());
+  EXPECT_FALSE(limits.AdmitUnknown());
+  EXPECT_EQ(limits.total(), 3U);
+  EXPECT_TRUE(limits.Identify(a));
+  EXPECT_FALSE(limits.Identify(a));
+  limits.ReleaseUnknown();
+  limits.Release(a);
+  EXPECT_EQ(limits.total(), 1U);
+  EXPECT_TRUE(limits.Identify(a));
+}
+
 TEST(ConnectionLimits, IPv6ClientsShareTheirNetwork) {
   net::ConnectionLimits limits(10, 1);
   using Outcome = net::ConnectionLimits::Outcome;
