@@ -1,6 +1,7 @@
 # Connections to backends that are opened before they are needed: connect_early and ready_connections,
 # with real Dovecot and Postfix, and with backends that count.
 # SPDX-License-Identifier: Apache-2.0
+import concurrent.futures
 import contextlib
 
 import clients
@@ -52,11 +53,13 @@ class Real(EarlyTestCase):
             with self.subTest(**keys):
                 gate = self.start(port_table(), pools(backends, **keys))
                 gate.wait_capabilities()
-                for _ in range(3):
-                    for name in gate.listeners:
-                        for password, expected in (("wrong", clients.LOGIN_REFUSED),
-                                                   (backends.users["alice"], clients.LOGIN_OK)):
-                            self.attempt(gate, name, password, expected)
+                for password, expected in 3 * (("wrong", clients.LOGIN_REFUSED),
+                                               (backends.users["alice"], clients.LOGIN_OK)):
+                    # Side by side, since real servers take their time to refuse.
+                    with concurrent.futures.ThreadPoolExecutor(len(gate.listeners)) as threads:
+                        for attempt in [threads.submit(self.attempt, gate, name, password, expected)
+                                        for name in gate.listeners]:
+                            attempt.result()
                 self.send_and_read(gate, backends)
                 # A restart makes everything that was ready stale.
                 backends.dovecot.stop()
