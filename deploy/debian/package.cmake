@@ -14,6 +14,7 @@ install(FILES ${deploy}/systemd/sysusers.conf DESTINATION lib/sysusers.d RENAME 
 install(FILES ${here}/gatepost.toml DESTINATION /etc/gatepost PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ
   ${package})
 install(FILES ${deploy}/fail2ban/filter.d/gatepost.conf DESTINATION /etc/fail2ban/filter.d ${package})
+install(FILES ${deploy}/logrotate/gatepost DESTINATION /etc/logrotate.d ${package})
 install(FILES ${here}/gatepost.8 DESTINATION share/man/man8 ${package})
 install(FILES ${here}/gatepost.bash DESTINATION share/bash-completion/completions RENAME gatepost ${package})
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION share/doc/gatepost RENAME copyright ${package})

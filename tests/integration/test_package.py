@@ -12,20 +12,10 @@ import unittest
 import clients
 from fault_servers import RecordingImap
 from gatepost import BINARY, HOST, SOURCE, Port, run_directory, run_gatepost, sanitized
+from overlay import Overlay
 from wire import DEADLINE, Wire, poll_until
 
 FOLDER = SOURCE / "deploy/debian"
-
-# A shell that sees the overlay, and does what it is told on standard input.
-OVERLAY = """
-mount -t tmpfs tmpfs "$1"
-mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
-mount --bind /proc "$1/root/proc"
-mount --bind /dev "$1/root/dev"
-exec chroot "$1/root" sh -c "cd /; exec sh"
-"""
-
 
 def run(*command, **options):
     result = subprocess.run([str(word) for word in command], capture_output=True, text=True,
@@ -75,41 +65,25 @@ class Package(unittest.TestCase):
         run("cpack", "-G", "DEB", "-B", folder, "--config", BINARY.parent / "CPackConfig.cmake",
             cwd=folder)
         cls.file = next(folder.glob("gatepost_*.deb"))
-        cls.overlay = folder / "overlay"
-        cls.overlay.mkdir()
-        cls.shell = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-ec", OVERLAY, "overlay",
-             str(cls.overlay)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True)
-        cls.addClassCleanup(cls.shell.communicate)  # it ends, and the overlay with it
-
-    def succeed(self, command):
-        """Runs a line of shell where the package is, and returns what it says."""
-        self.shell.stdin.write(f"({command}) </dev/null 2>&1; code=$?; echo; echo exit code $code\n")
-        self.shell.stdin.flush()
-        said = ""
-        while not (last := self.shell.stdout.readline()).startswith("exit code "):
-            self.assertTrue(last, said)  # the shell has ended
-            said += last
-        self.assertEqual(int(last.split()[-1]), 0, said)
-        return said.strip()
+        cls.overlay = Overlay()
+        cls.addClassCleanup(cls.overlay.close)
 
     def test_its_life(self):
         self.looks_like_a_package()
-        said = self.succeed(f"DEBIAN_FRONTEND=noninteractive dpkg -i {self.file}")
+        said = self.overlay.run(f"DEBIAN_FRONTEND=noninteractive dpkg -i {self.file}")
         self.assertIn("systemctl enable --now gatepost", said)
-        self.succeed("gatepost check")  # as installed, with the certificate that postinst made
+        self.overlay.run("gatepost check")  # as installed, with the certificate that postinst made
         self.starts_and_logs_in()
         # What somebody has changed survives an upgrade, and a removal.
-        self.succeed("echo '# mine' >> /etc/gatepost/gatepost.toml")
-        before = self.succeed("cat /etc/gatepost/tls/self-signed.crt")
-        self.succeed(f"DEBIAN_FRONTEND=noninteractive dpkg -i {self.file}")
-        self.assertEqual(self.succeed("cat /etc/gatepost/tls/self-signed.crt"), before)
-        self.succeed("dpkg -r gatepost")
-        self.assertIn("# mine", self.succeed("cat /etc/gatepost/gatepost.toml"))
-        self.succeed("test ! -e /usr/bin/gatepost")
-        self.succeed("dpkg -P gatepost")
-        self.succeed("test ! -e /etc/gatepost && test ! -e /etc/fail2ban/filter.d/gatepost.conf")
+        self.overlay.run("echo '# mine' >> /etc/gatepost/gatepost.toml")
+        before = self.overlay.run("cat /etc/gatepost/tls/self-signed.crt")
+        self.overlay.run(f"DEBIAN_FRONTEND=noninteractive dpkg -i {self.file}")
+        self.assertEqual(self.overlay.run("cat /etc/gatepost/tls/self-signed.crt"), before)
+        self.overlay.run("dpkg -r gatepost")
+        self.assertIn("# mine", self.overlay.run("cat /etc/gatepost/gatepost.toml"))
+        self.overlay.run("test ! -e /usr/bin/gatepost")
+        self.overlay.run("dpkg -P gatepost")
+        self.overlay.run("test ! -e /etc/gatepost && test ! -e /etc/fail2ban/filter.d/gatepost.conf")
 
     def looks_like_a_package(self):
         control = run("dpkg-deb", "--field", self.file)
@@ -134,7 +108,7 @@ class Package(unittest.TestCase):
         with RecordingImap(users={"u": "p"}) as backend:
             ports = [Port() for _ in range(4)]
             imap, pop3, smtp, admin = (port.number for port in ports)
-            self.succeed(
+            self.overlay.run(
                 f"sed -e 's/0.0.0.0:993/{HOST}:{imap}/; s/0.0.0.0:995/{HOST}:{pop3}/; "
                 f"s/0.0.0.0:465/{HOST}:{smtp}/; s/, \"\\[::\\]:[0-9]*\"//; "
                 f"s/127.0.0.1:143/{backend.member}/' /etc/gatepost/gatepost.toml "
@@ -144,7 +118,7 @@ class Package(unittest.TestCase):
             command = re.search(r"^ExecStart=(.*) /etc/gatepost/gatepost.toml$",
                                 (SOURCE / "deploy/systemd/gatepost.service").read_text(),
                                 re.MULTILINE)[1]
-            self.succeed(
+            self.overlay.run(
                 "setpriv --reuid gatepost --regid gatepost --clear-groups --no-new-privs "
                 "--inh-caps=-all,+net_bind_service --ambient-caps=-all,+net_bind_service "
                 "--bounding-set=-all,+net_bind_service "
@@ -155,9 +129,9 @@ class Package(unittest.TestCase):
                     clients.greeting(wire)
                     self.assertTrue(clients.login(wire, "imap", "u", "p").startswith("l OK"))
             finally:
-                self.succeed("kill $(cat /tmp/pid); cat /tmp/gatepost.log")
-                self.succeed("while kill -0 $(cat /tmp/pid); do sleep 0.05; done")
-                self.succeed("rm /etc/gatepost/test.toml /tmp/gatepost.log")
+                self.overlay.run("kill $(cat /tmp/pid); cat /tmp/gatepost.log")
+                self.overlay.run("while kill -0 $(cat /tmp/pid); do sleep 0.05; done")
+                self.overlay.run("rm /etc/gatepost/test.toml /tmp/gatepost.log")
                 for port in ports:
                     port.release()
 

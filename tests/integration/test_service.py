@@ -16,6 +16,7 @@ from gatepost import BINARY, SOURCE, GatewayTestCase, run_directory
 from wire import DEADLINE, poll_until
 
 UNIT = SOURCE / "deploy/systemd/gatepost.service"
+LOGROTATE = SOURCE / "deploy/logrotate/gatepost"
 CREDENTIALS = SOURCE / "deploy/systemd/credentials.conf"
 EXPOSURE = 16  # tenths; systemd calls up to 20 "OK", the default for a service is 96
 
@@ -87,6 +88,35 @@ class Notify(GatewayTestCase):
         self.manager.settimeout(DEADLINE)
         self.wait_for("WATCHDOG=1")
         poll_until(lambda: self.gate.http("/healthz")[0] == 200, "it runs again")
+
+
+class Logrotate(GatewayTestCase):
+    def test_the_emptied_file_is_written_on(self):
+        with RecordingImap(users={"u": "p"}) as backend:
+            gate = self.start({"imaps": {"protocol": "imap", "tls": "implicit"}},
+                              {"p": {"members": [backend.member], "tls": "none"}},
+                              log={"file": "gatepost.log"})
+            log = gate.directory / "gatepost.log"
+            gate.directory.chmod(0o755)
+
+            def lines(file):
+                return [line for line in file.read_text().splitlines() if "event=session " in line]
+
+            def one_more(file, count):
+                with clients.logged_in(gate, "imaps", "u", "p"):
+                    pass
+                poll_until(lambda: len(lines(file)) == count, "its line")
+            one_more(log, 1)
+            config = gate.directory / "logrotate.conf"
+            config.write_text(LOGROTATE.read_text().replace("/var/log/gatepost/*.log", str(log))
+                              .replace("su gatepost gatepost", "su root root"))
+            result = subprocess.run(
+                ["logrotate", "--force", "--state", gate.directory / "state", config],
+                capture_output=True, text=True, timeout=DEADLINE, check=False)
+            self.assertEqual((result.returncode, result.stderr), (0, ""))
+            self.assertEqual(len(lines(gate.directory / "gatepost.log.1")), 1)
+            one_more(log, 1)
+            self.assertNotIn("\0", log.read_text())  # written at the end, not where it was before
 
 
 class Unit(unittest.TestCase):
