@@ -230,7 +230,9 @@ class UnderLoad(GatewayTestCase):
         passwords.write_text("".join(
             run_gatepost("hash-password", user, stdin=password).stdout
             for user, password in cls.backends.users.items()))
-        cls.share(port_table(), pools(cls.backends),
+        proxied = {"protocol": "imap", "tls": "implicit", "pool": "stores-imap",
+                   "proxy_protocol": "both", "proxy_networks": [HOST]}
+        cls.share({**port_table(), "proxied": proxied}, pools(cls.backends),
                   authority={"kind": "passwords", "file": passwords})
         cls.gate.wait_capabilities()
         cls.blackbox = run_blackbox()
@@ -257,7 +259,7 @@ class UnderLoad(GatewayTestCase):
 
     def one_of_everything(self):
         """Logins over every port, one refused, and a message."""
-        for name, keys in self.gate.listeners.items():
+        for name, keys in port_table().items():
             with clients.logged_in(self.gate, name, "alice", self.backends.users["alice"]) as wire:
                 wire.send(f"{clients.QUIT[keys['protocol']]}\r\n")
                 wire.rest()
