@@ -25,6 +25,10 @@ struct ClientCertificate {
   bool verified = false;
   std::string problem;  // why not, for the log: one line of printable ASCII
   std::string subject;  // RFC 4514, in printable ASCII, complete
+  std::string issuer;   // the same
+  std::string serial;   // upper-case hexadecimal, as OpenSSL prints it
+  std::string sha1;     // of the certificate, lower-case hexadecimal: a name for it, no proof
+  std::string der;      // the certificate
   // The subject's common name; empty where there is none, several, or one that is no line of text.
   std::string common_name;
   // All of the rfc822Name of the SAN; none where one of them is not a line of ASCII.

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <span>
 
 #include "tls/internal.h"
 
@@ -164,14 +165,22 @@ std::optional<KeyPin> KeyDigest(const X509& certificate) {
   return digest;
 }
 
-std::string Hexadecimal(const KeyPin& digest) {
+std::string Hexadecimal(std::span<const uint8_t> bytes, const char* digits = "0123456789abcdef") {
   std::string text;
-  for (const uint8_t byte : digest) {
-    constexpr char kDigits[] = "0123456789abcdef";
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
+  for (const uint8_t byte : bytes) {
+    text += digits[byte >> 4];
+    text += digits[byte & 15];
   }
   return text;
+}
+
+std::string SerialText(const X509& certificate) {
+  const ASN1_INTEGER* serial = X509_get0_serialNumber(&certificate);
+  const auto* data = ASN1_STRING_get0_data(serial);
+  const auto size = static_cast<size_t>(ASN1_STRING_length(serial));
+  const std::string digits = Hexadecimal({data, size}, "0123456789ABCDEF");
+  return (ASN1_STRING_type(serial) == V_ASN1_NEG_INTEGER ? "-" : "") +
+         (digits.empty() ? std::string("00") : digits);
 }
 
 std::string Base64(const KeyPin& digest) {
@@ -252,6 +261,14 @@ VerifiedClient VerifyClient(const STACK_OF(CRYPTO_BUFFER) * chain, X509_STORE* s
   }
   X509* leaf = sk_X509_value(certificates->get(), 0);
   client.certificate.subject = WholeNameText(X509_get_subject_name(leaf));
+  client.certificate.issuer = WholeNameText(X509_get_issuer_name(leaf));
+  client.certificate.serial = SerialText(*leaf);
+  const CRYPTO_BUFFER* der = sk_CRYPTO_BUFFER_value(chain, 0);
+  client.certificate.der.assign(reinterpret_cast<const char*>(CRYPTO_BUFFER_data(der)),
+                                CRYPTO_BUFFER_len(der));
+  std::array<uint8_t, SHA_DIGEST_LENGTH> sha1;
+  SHA1(CRYPTO_BUFFER_data(der), CRYPTO_BUFFER_len(der), sha1.data());
+  client.certificate.sha1 = Hexadecimal(sha1);
   client.not_after = TimePoint(X509_get0_notAfter(leaf));
   bssl::UniquePtr<X509_STORE_CTX> context(X509_STORE_CTX_new());
   if (!context || X509_STORE_CTX_init(context.get(), store, leaf, certificates->get()) != 1 ||

@@ -12,8 +12,11 @@
 #include <string_view>
 
 #include "config/schema.h"
-#include "protocols/engine.h"
+#include "gateway/net/address.h"
+#include "protocols/engines.h"
 #include "protocols/sasl/credentials.h"
+#include "tls/channel.h"
+#include "tls/client_verifier.h"
 
 namespace gatepost::auth {
 
@@ -22,6 +25,23 @@ struct SessionId {
   uint32_t index = 0;
   uint32_t generation = 0;
   bool operator==(const SessionId&) const = default;
+};
+
+// What an authority is asked: who wants to log in, and all that is known about the client. Borrowed
+// throughout, valid during the call.
+struct Request {
+  SessionId id;
+  const sasl::Credentials& credentials;
+  protocols::Protocol protocol;
+  const config::Listener& listener;
+  const net::Address& client;
+  const net::Address& local;
+  bool proxied = false;             // both addresses are what a PROXY header said
+  std::string_view session;         // the session's id in logs, at most 64 bytes
+  std::string_view client_name;     // EHLO or HELO argument, printable ASCII; empty elsewhere
+  uint32_t attempt = 1;             // of this session, from 1
+  const tls::Facts* tls = nullptr;  // null: no TLS
+  const tls::ClientCertificate* certificate = nullptr;  // null: the client presented none
 };
 
 // What an authority says.
@@ -51,11 +71,14 @@ class Authenticator {
 
   virtual ~Authenticator() = default;
 
-  // Check answers now, or returns nothing and calls OnVerdict once, later. `credentials` is valid
-  // during the call. With the mechanism EXTERNAL the user is proven already, and asks to act for
-  // nobody else: the question is only whether there is such a user.
-  [[nodiscard]] virtual std::optional<Verdict> Check(SessionId id,
-                                                     const sasl::Credentials& credentials) = 0;
+  // Check answers now, or returns nothing and calls OnVerdict once, later. With the mechanism
+  // EXTERNAL the user is proven already, and asks to act for nobody else: the question is only
+  // whether there is such a user.
+  [[nodiscard]] virtual std::optional<Verdict> Check(const Request& request) = 0;
+
+  // Cancel tells that nobody waits for the verdict any more: the session has ended. An answer that
+  // comes all the same is dropped.
+  virtual void Cancel(SessionId) {}
 
   // Metric label of the authority.
   [[nodiscard]] virtual std::string_view name() const = 0;
@@ -65,11 +88,10 @@ class Authenticator {
 // certificate has said already who it is.
 class BackendAuthority final : public Authenticator {
  public:
-  [[nodiscard]] std::optional<Verdict> Check(SessionId,
-                                             const sasl::Credentials& credentials) override {
+  [[nodiscard]] std::optional<Verdict> Check(const Request& request) override {
     Verdict verdict;
     verdict.accepted = true;
-    verdict.backend_decides = credentials.mechanism != sasl::Mechanism::kExternal;
+    verdict.backend_decides = request.credentials.mechanism != sasl::Mechanism::kExternal;
     return verdict;
   }
   [[nodiscard]] std::string_view name() const override { return "backend"; }

@@ -178,8 +178,8 @@ PasswordAuthority::~PasswordAuthority() {
   for (Job* job : running_) job->owner = nullptr;
 }
 
-std::optional<Verdict> PasswordAuthority::Check(SessionId id,
-                                                const sasl::Credentials& credentials) {
+std::optional<Verdict> PasswordAuthority::Check(const Request& request) {
+  const sasl::Credentials& credentials = request.credentials;
   if (credentials.mechanism == sasl::Mechanism::kExternal) {
     return CheckExternal(credentials.authentication_identity);
   }
@@ -192,7 +192,7 @@ std::optional<Verdict> PasswordAuthority::Check(SessionId id,
   auto job = std::make_unique<Job>();
   job->owner = this;
   job->file = file_;
-  job->id = id;
+  job->id = request.id;
   job->user = credentials.authentication_identity;
   job->authorization_identity = credentials.authorization_identity;
   job->password = credentials.password.Clone();

@@ -58,8 +58,7 @@ class PasswordAuthority final : public Authenticator {
   PasswordAuthority(uv_loop_t* loop, std::shared_ptr<const PasswordFile> file, Answers& answers);
   ~PasswordAuthority() override;
 
-  [[nodiscard]] std::optional<Verdict> Check(SessionId id,
-                                             const sasl::Credentials& credentials) override;
+  [[nodiscard]] std::optional<Verdict> Check(const Request& request) override;
   [[nodiscard]] std::string_view name() const override { return "passwords"; }
 
  private:

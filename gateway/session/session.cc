@@ -352,7 +352,7 @@ Session::Wait Session::BeginAuthentication(sasl::Credentials credentials) {
     return Fail(LoginFailure::kAuthorizationDenied,
                 "asked to act as " + credentials.authorization_identity);
   }
-  login_->verdict = worker_.authenticator().Check(id_, credentials);
+  login_->verdict = AskAuthority(credentials);
   login_->credentials = std::move(credentials);
   return Enter(Phase::kAuthenticating);
 }
@@ -624,7 +624,11 @@ Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
           Relogin{std::move(*login->credentials), MemberOf(*login), member_});
     }
   }
-  if (!relogin_) certificate_.reset();
+  if (relogin_ && certificate_) {
+    std::string().swap(certificate_->der);
+  } else {
+    certificate_.reset();
+  }
   last_activity_ms_ = Now();
   (void)Enter(Phase::kRelaying);
   relay_->AttachBackend(*backend_, login->client->capabilities());
@@ -694,6 +698,7 @@ Session::Wait Session::BeginRelogin() {
 // Close lets go of the backend and of everything else but the client's last bytes.
 Session::Wait Session::Close(CloseReason reason) {
   close_reason_ = reason;
+  ForgetAuthority();
   CountServer();
   DropBackend();
   login_.reset();

@@ -118,6 +118,10 @@ class Session final : public net::Stream::Observer,
   Wait RefuseProxyHeader(ProxyHeaderResult result, unsigned version);
   Wait BeginStartTls();
   Wait BeginAuthentication(sasl::Credentials credentials);
+  // AskAuthority puts the question, and returns the answer where there is one at once.
+  std::optional<auth::Verdict> AskAuthority(const sasl::Credentials& credentials);
+  // ForgetAuthority waits for an answer no more.
+  void ForgetAuthority();
   Wait BeginBackend();
   bool ChooseCredentials(auth::Verdict& verdict);
   Wait OpenBackend(bool fresh = false);

@@ -46,6 +46,21 @@ sasl::Credentials Login(const std::string& user, const std::string& password) {
   return credentials;
 }
 
+// Ask has the session `index` ask `authority` about `credentials`.
+std::optional<Verdict> Ask(Authenticator& authority, uint32_t index,
+                           const sasl::Credentials& credentials) {
+  const config::Listener listener;
+  const net::Address address;
+  return authority.Check({.id = {index, 0},
+                          .credentials = credentials,
+                          .protocol = protocols::Protocol::kImap,
+                          .listener = listener,
+                          .client = address,
+                          .local = address,
+                          .session = {},
+                          .client_name = {}});
+}
+
 TEST(PasswordFile, EveryErrorNamesItsLine) {
   const TemporaryFile file(
       "# comment\n\nnocolon\nweak:$1$abc$def\nplain:password\n"
@@ -87,14 +102,14 @@ TEST(PasswordAuthority, TellsRightFromWrongAndUnknownWithoutBlocking) {
   Asked asked;
   {
     PasswordAuthority authority(&loop, *loaded, asked);
-    EXPECT_FALSE(authority.Check({1, 0}, Login("alice", "secret")).has_value());
-    EXPECT_FALSE(authority.Check({2, 0}, Login("alice", "Secret")).has_value());
+    EXPECT_FALSE(Ask(authority, 1, Login("alice", "secret")).has_value());
+    EXPECT_FALSE(Ask(authority, 2, Login("alice", "Secret")).has_value());
     // The first user's hash serves as the decoy: knowing its password must not help anybody else.
-    EXPECT_FALSE(authority.Check({3, 0}, Login("mallory", "secret")).has_value());
-    EXPECT_FALSE(authority.Check({4, 0}, Login("bob", "secret")).has_value());
+    EXPECT_FALSE(Ask(authority, 3, Login("mallory", "secret")).has_value());
+    EXPECT_FALSE(Ask(authority, 4, Login("bob", "secret")).has_value());
     sasl::Credentials other = Login("bob", "secret");
     other.authorization_identity = "alice";
-    EXPECT_FALSE(authority.Check({5, 0}, other).has_value());
+    EXPECT_FALSE(Ask(authority, 5, other).has_value());
     uv_run(&loop, UV_RUN_DEFAULT);
   }
   ASSERT_EQ(asked.verdicts.size(), 5U);
@@ -128,7 +143,7 @@ TEST(PasswordAuthority, ACertificateNeedsAnEntryAndNoPassword) {
     const auto check = [&](const std::string& user, sasl::Mechanism mechanism) {
       sasl::Credentials credentials = Login(user, "");
       credentials.mechanism = mechanism;
-      return authority.Check({1, 0}, credentials);
+      return Ask(authority, 1, credentials);
     };
     auto verdict = check("alice", sasl::Mechanism::kExternal);
     ASSERT_TRUE(verdict && verdict->accepted && !verdict->backend_decides);
@@ -159,11 +174,11 @@ TEST(BackendAuthority, VouchesForCertificatesAlone) {
        {sasl::Mechanism::kPlain, sasl::Mechanism::kLogin, sasl::Mechanism::kProtocol}) {
     sasl::Credentials credentials = Login("bob", "secret");
     credentials.mechanism = mechanism;
-    EXPECT_TRUE(authority.Check({1, 0}, credentials)->backend_decides);
+    EXPECT_TRUE(Ask(authority, 1, credentials)->backend_decides);
   }
   sasl::Credentials credentials = Login("bob", "");
   credentials.mechanism = sasl::Mechanism::kExternal;
-  const auto verdict = authority.Check({1, 0}, credentials);
+  const auto verdict = Ask(authority, 1, credentials);
   EXPECT_TRUE(verdict->accepted && !verdict->backend_decides);
 }
 
@@ -178,7 +193,7 @@ TEST(PasswordAuthority, RefusesTemporarilyWhenTooManyWaitAndForgetsWhenDestroyed
     PasswordAuthority authority(&loop, *loaded, asked);
     std::optional<Verdict> verdict;
     uint32_t asked_for = 0;
-    while (!verdict) verdict = authority.Check({asked_for++, 0}, Login("bob", "secret"));
+    while (!verdict) verdict = Ask(authority, asked_for++, Login("bob", "secret"));
     EXPECT_EQ(asked_for, PasswordAuthority::kConcurrent + PasswordAuthority::kWaiting + 1);
     EXPECT_FALSE(verdict->accepted);
     EXPECT_EQ(verdict->reason, protocols::LoginFailure::kUnavailable);

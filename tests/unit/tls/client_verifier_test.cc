@@ -125,6 +125,16 @@ TEST_P(ClientCertificates, SayWhoTheClientIs) {
               (std::vector<std::string>{"alice@example.org", "a@example.org"}));
     EXPECT_EQ(certificate->spki_sha256.size(), 64U);
     EXPECT_EQ(certificate->problem, "");
+    EXPECT_EQ(certificate->issuer, "CN=Test Intermediate");
+    uint8_t* der = nullptr;
+    const int size = i2d_X509(alice.certificate.get(), &der);
+    const bssl::UniquePtr<uint8_t> owner(der);
+    EXPECT_EQ(certificate->der,
+              std::string(reinterpret_cast<const char*>(der), static_cast<size_t>(size)));
+    EXPECT_EQ(certificate->sha1.size(), 40U);
+    uint64_t serial = 0;
+    ASSERT_EQ(ASN1_INTEGER_get_uint64(&serial, X509_get0_serialNumber(alice.certificate.get())), 1);
+    EXPECT_EQ(std::stoull(certificate->serial, nullptr, 16), serial);
   }
 }
 

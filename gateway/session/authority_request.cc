@@ -1,0 +1,35 @@
+// What a session tells an authority of its client.
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/session/login.h"
+#include "gateway/session/session.h"
+#include "gateway/worker.h"
+#include "tls/client_verifier.h"
+
+namespace gatepost::session {
+
+std::optional<auth::Verdict> Session::AskAuthority(const sasl::Credentials& credentials) {
+  const std::string id = worker_.IdText(id_);
+  const net::Address local = client_->LocalAddress();
+  tls::Facts facts;
+  auth::Request request{.id = id_,
+                        .credentials = credentials,
+                        .protocol = listener_.protocol,
+                        .listener = listener_.settings,
+                        .client = client_address_,
+                        .local = local,
+                        .session = id,
+                        .client_name = login_->server->client_name(),
+                        .attempt = uint32_t{failed_logins_} + deferred_logins_ + 1};
+  if (client_->channel() != nullptr && client_->channel()->established()) {
+    facts = client_->channel()->facts();
+    request.tls = &facts;
+    request.certificate = certificate_.get();
+  }
+  return worker_.authenticator().Check(request);
+}
+
+void Session::ForgetAuthority() {
+  if (phase_ == Phase::kAuthenticating && !login_->verdict) worker_.authenticator().Cancel(id_);
+}
+
+}  // namespace gatepost::session
