@@ -143,14 +143,33 @@ void CheckListener(const Listener& listener, const std::string& path, Findings& 
   }
 }
 
+// Whether the backend's own login may be what decides about clients of the listener.
+bool BackendMayDecide(const Config& config, const Listener& listener) {
+  return std::any_of(
+      config.authorities.begin(), config.authorities.end(), [&](const Authority& authority) {
+        return authority.kind == AuthorityKind::kBackend && MayDecide(authority, listener);
+      });
+}
+
+// The first listener whose clients may be sent to the pool with nobody but its backends to decide.
+const Listener* ListenerWithoutAuthority(const Config& config, const Pool& pool,
+                                         const Findings& findings) {
+  if (!findings.Sound("authority")) return nullptr;
+  for (const Listener& listener : config.listeners) {
+    if (listener.pool == pool.name && BackendMayDecide(config, listener)) return &listener;
+  }
+  return nullptr;
+}
+
 // A client that logs in with a certificate has no password that the backend would take.
 void CheckCertificateLogins(const Config& config, Findings& findings) {
-  if (!findings.Sound("authority.kind") || config.authority.kind != AuthorityKind::kBackend) return;
+  if (!findings.Sound("authority")) return;
   for (size_t i = 0; i < config.listeners.size(); ++i) {
     const Listener& listener = config.listeners[i];
     const std::string key = Indexed("listener", i) + ".client_certificate_user";
     if (listener.client_certificate_user == CertificateUser::kNone ||
-        listener.client_certificates == ClientCertificates::kOff || !findings.Sound(key)) {
+        listener.client_certificates == ClientCertificates::kOff || !findings.Sound(key) ||
+        !BackendMayDecide(config, listener)) {
       continue;
     }
     for (const Pool& pool : config.pools) {
@@ -162,7 +181,7 @@ void CheckCertificateLogins(const Config& config, Findings& findings) {
           "let a master user speak for it, for example: [pool." +
               pool.name +
               "] with master_user = \"gatepost\" and master_password_file = "
-              "\"/etc/gatepost/master-password\", or use a password file: [authority] with "
+              "\"/etc/gatepost/master-password\", or use a password file: [[authority]] with "
               "kind = \"passwords\"");
     }
   }
@@ -308,12 +327,14 @@ void CheckMaster(const Pool& pool, const Config& config, const std::string& path
         "\"master\" needs the account, for example: master_user = \"gatepost\" and "
         "master_password_file = \"/etc/gatepost/master-password\"");
   }
-  if (findings.Sound("authority.kind") && config.authority.kind == AuthorityKind::kBackend) {
+  if (const Listener* listener = ListenerWithoutAuthority(config, pool, findings)) {
     add(".login",
-        "\"master\" with authority.kind = \"backend\" means that nobody checks a password and "
-        "anybody may be everybody; use a password file, for example: [authority] with kind = "
-        "\"passwords\", or login = \"same\", with which master_user speaks for clients that log in "
-        "with a certificate alone");
+        "\"master\" means that nobody checks a password and anybody may be everybody, where the "
+        "backend is the authority, as for listener " +
+            Quote(listener->name) +
+            "; use another, for example: [[authority]] with kind = \"passwords\", or login = "
+            "\"same\", with which master_user speaks for clients that log in with a certificate "
+            "alone");
   }
 }
 
@@ -363,25 +384,14 @@ void CheckPool(const Pool& pool, const Config& config, Findings& findings) {
                      std::string(Name(listener.protocol)) +
                      "; use \"same\", for example: " + "login = \"same\"");
   }
-  if (findings.Sound("authority.kind") && config.authority.kind == AuthorityKind::kBackend) {
-    findings.Add(findings.PlaceOf(login), login,
-                 "\"none\" with authority.kind = \"backend\" means that nobody checks the password "
-                 "and anybody can relay mail; use login = \"same\", or a password file, for "
-                 "example: [authority] with kind = \"passwords\"");
-  }
-}
-
-void CheckAuthority(const Authority& authority, Findings& findings) {
-  if (!findings.Sound("authority.kind") || !findings.Sound("authority.file")) return;
-  const bool has_file = findings.Has("authority.file");
-  if (authority.kind == AuthorityKind::kPasswords && !has_file) {
-    findings.Add(authority.place, "authority.file",
-                 "is missing, and kind = \"passwords\" needs it; use a file's path, for example: "
-                 "file = \"/etc/gatepost/passwords\"");
-  }
-  if (authority.kind == AuthorityKind::kBackend && has_file) {
-    findings.Add(findings.PlaceOf("authority.file"), "authority.file",
-                 "has no effect with kind = \"backend\"; remove it, or use kind = \"passwords\"");
+  if (const Listener* listener = ListenerWithoutAuthority(config, pool, findings)) {
+    findings.Add(
+        findings.PlaceOf(login), login,
+        "\"none\" means that nobody checks the password and anybody can relay mail, where "
+        "the backend is the authority, as for listener " +
+            Quote(listener->name) +
+            "; use login = \"same\", or another authority, for example: [[authority]] with "
+            "kind = \"passwords\"");
   }
 }
 
@@ -419,11 +429,11 @@ void CheckKeys(const Config& config, Findings& findings) {
   CheckCertificates(config, findings);
   CheckListenerCertificates(config, findings);
   CheckListenerPools(config, findings);
+  CheckAuthorities(config, findings);
   CheckCertificateLogins(config, findings);
   for (const Pool& pool : config.pools) {
     if (IsLabel(pool.name)) CheckPool(pool, config, findings);
   }
-  CheckAuthority(config.authority, findings);
 }
 
 void CheckMachine(const Config& config, Findings& findings) {
@@ -460,7 +470,9 @@ void CheckMachine(const Config& config, Findings& findings) {
       check_file(*pool.master_password_file, path + ".master_password_file");
     }
   }
-  check_file(config.authority.file, "authority.file");
+  for (size_t i = 0; i < config.authorities.size(); ++i) {
+    check_file(config.authorities[i].file, Indexed("authority", i) + ".file");
+  }
   if (config.tls.ticket_key_file) check_file(*config.tls.ticket_key_file, "tls.ticket_key_file");
   if (config.log.file) {
     // The file itself may be new.

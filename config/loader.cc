@@ -66,7 +66,7 @@ Config Reader::Read(const toml::table& root) {
   ReadList(root, schema_.certificate, config.certificates);
   ReadList(root, schema_.listener, config.listeners);
   ReadPools(root, config.pools);
-  ReadSingle(root, schema_.authority, config.authority);
+  ReadList(root, schema_.authority, config.authorities);
   ReadSingle(root, schema_.tls, config.tls);
   ReadSingle(root, schema_.limits, config.limits);
   ReadSingle(root, schema_.idle_timeout, config.idle_timeouts);
@@ -227,6 +227,10 @@ void FillDefaults(Config& config) {
     if (!listener.name.empty() || listener.addresses.empty()) continue;
     listener.name = std::string(Name(listener.protocol)) + "-" +
                     std::to_string(listener.addresses.front().port);
+  }
+  if (config.authorities.empty()) config.authorities.emplace_back();
+  for (Authority& authority : config.authorities) {
+    if (authority.name.empty()) authority.name = Name(authority.kind);
   }
 }
 

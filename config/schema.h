@@ -136,9 +136,13 @@ struct Pool {
   Place place;
 };
 
+// Who decides about the clients of some listeners or of some domains.
 struct Authority {
+  std::string name;  // default: the kind; unique
   AuthorityKind kind = AuthorityKind::kBackend;
-  std::filesystem::path file;  // kPasswords
+  std::vector<PlacedName> listeners;  // names of Listeners; empty: all
+  std::vector<std::string> domains;   // of users, in lower case; empty: all, and none
+  std::filesystem::path file;         // kPasswords
   Place place;
 };
 
@@ -184,12 +188,15 @@ struct Process {
   milliseconds file_poll_interval{60'000};  // of TLS files, beside the file system's events
 };
 
+// MayDecide tells whether the authority may be asked about a client of the listener.
+[[nodiscard]] bool MayDecide(const Authority& authority, const Listener& listener);
+
 struct Config {
   std::string hostname;  // default: the machine's
   std::vector<Certificate> certificates;
   std::vector<Listener> listeners;
   std::vector<Pool> pools;
-  Authority authority;
+  std::vector<Authority> authorities;  // the first that is for a client decides; never empty
   Tls tls;
   Limits limits;
   IdleTimeouts idle_timeouts;

@@ -267,14 +267,7 @@ SchemaTables::SchemaTables()
                   }},
       listener(ListenerTable()),
       pool(PoolTable()),
-      authority{"[authority]",
-                {
-                    ChoiceField("kind", &Authority::kind, "\"passwords\"",
-                                "Who checks passwords: the backend itself, or a password file."),
-                    PathField("file", &Authority::file, "\"/etc/gatepost/passwords\"",
-                              "Password file; required with kind = \"passwords\", and only then.")
-                        .Default("none"),
-                }},
+      authority(AuthorityTable()),
       tls(TlsTable()),
       limits(LimitsTable()),
       idle_timeout{"[idle_timeout]",

@@ -17,6 +17,9 @@ struct Table {
   std::vector<Field<T>> fields;
 };
 
+// AuthorityTable is a part of SchemaTables (schema_authority.cc).
+[[nodiscard]] Table<Authority> AuthorityTable();
+
 struct SchemaTables {
   SchemaTables();
 

@@ -201,7 +201,7 @@ ca_file = "{backends.ca_file}"
 server_name = "{backends.server_name}"
 ''')
     parts.append(f'''\
-[authority]
+[[authority]]
 kind = "backend"
 
 [admin]

@@ -120,6 +120,27 @@ void PrintCertificates(const TlsFiles& files) {
   }
 }
 
+void PrintAuthority(const auth::AuthorityRuntime& authority) {
+  const config::Authority& settings = authority.settings;
+  std::string clients;
+  for (const config::PlacedName& listener : settings.listeners) {
+    clients += (clients.empty() ? "; listeners " : ", ") + listener.name;
+  }
+  if (!settings.domains.empty()) {
+    clients += fmt::format("; domains {}", fmt::join(settings.domains, ", "));
+  }
+  std::string what;
+  switch (settings.kind) {
+    case config::AuthorityKind::kBackend:
+      what = "the backend itself";
+      break;
+    case config::AuthorityKind::kPasswords:
+      what = fmt::format("{} users in {}", authority.passwords->size(), settings.file.string());
+      break;
+  }
+  fmt::print("  {:<12} {}{}\n", settings.name, what, clients);
+}
+
 int Check(const std::string& file) {
   const auto prepared = Load(file);
   if (!prepared) {
@@ -193,12 +214,8 @@ int Check(const std::string& file) {
       fmt::print("    our certificate: {}\n", pool.client_certificate->string());
     }
   }
-  if (prepared->runtime->passwords) {
-    fmt::print("\nAuthority: {} users in {}\n", prepared->runtime->passwords->size(),
-               prepared->runtime->config.authority.file.string());
-  } else {
-    fmt::print("\nAuthority: the backend itself\n");
-  }
+  fmt::print("\nAuthorities, of which the first that is for a client decides\n");
+  for (const auto& authority : prepared->runtime->authorities) PrintAuthority(*authority);
   return 0;
 }
 

@@ -119,23 +119,32 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(
     errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
   }
 
-  if (settings.authority.kind == config::AuthorityKind::kPasswords) {
-    std::vector<std::string> pools;
-    for (const config::Pool& pool : settings.pools) pools.push_back(pool.name);
-    if (auto loaded = auth::PasswordFile::Load(settings.authority.file, pools)) {
-      runtime.passwords = std::move(*loaded);
-    } else {
-      errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
+  std::vector<std::string> pools;
+  for (const config::Pool& pool : settings.pools) pools.push_back(pool.name);
+  for (const config::Authority& authority : settings.authorities) {
+    auto made = std::make_unique<auth::AuthorityRuntime>(authority, runtime.metrics);
+    if (authority.kind == config::AuthorityKind::kPasswords) {
+      if (auto loaded = auth::PasswordFile::Load(authority.file, pools)) {
+        made->passwords = std::move(*loaded);
+      } else {
+        errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
+      }
     }
+    runtime.authorities.push_back(std::move(made));
   }
   if (!errors.empty()) return tl::unexpected(std::move(errors));
 
-  const std::string_view authority = runtime.passwords ? "passwords" : "backend";
   runtime.protocol_series.resize(static_cast<size_t>(protocols::Protocol::kCount));
   for (const config::Listener& listener : settings.listeners) {
     auto made =
         std::make_unique<ListenerRuntime>(listener, runtime.listeners.size(), runtime.metrics);
     made->pool = runtime.directory->Find(listener.pool, made->protocol);
+    made->only_backend_decides =
+        std::all_of(settings.authorities.begin(), settings.authorities.end(),
+                    [&](const config::Authority& authority) {
+                      return authority.kind == config::AuthorityKind::kBackend ||
+                             !config::MayDecide(authority, listener);
+                    });
     if (listener.client_certificate_user != config::CertificateUser::kNone) {
       made->certificate_users = std::make_unique<auth::CertificateUsers>(
           listener.client_certificate_user, prepared.tls_files->certificate_map(made->index));
@@ -143,7 +152,7 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(
     made->idle_timeout = IdleTimeout(settings.idle_timeouts, made->protocol);
     auto& series = runtime.protocol_series[static_cast<size_t>(made->protocol)];
     if (!series) {
-      series = std::make_unique<ProtocolSeries>(made->protocol, authority, runtime.metrics);
+      series = std::make_unique<ProtocolSeries>(made->protocol, runtime.metrics);
     }
     made->series = series.get();
     runtime.listeners.push_back(std::move(made));
@@ -328,6 +337,13 @@ void Server::RegisterMetrics() {
     const auto series = tls_watch_->series();
     for (const TlsFiles::Status& status : series->statuses) {
       samples.push_back({{status.part}, UnixTime(status.last_success)});
+    }
+    return samples;
+  });
+  metrics.AtScrape(Metric::kAuthorityUp, [&runtime] {
+    Samples samples;
+    for (const auto& authority : runtime.authorities) {
+      samples.push_back({{authority->settings.name}, authority->up.load() ? 1.0 : 0.0});
     }
     return samples;
   });

@@ -11,15 +11,11 @@ std::string_view Name(TlsMode mode) {
   return kNames[static_cast<size_t>(mode)];
 }
 
-ProtocolSeries::ProtocolSeries(protocols::Protocol protocol, std::string_view authority,
-                               observe::Metrics& metrics) {
+ProtocolSeries::ProtocolSeries(protocols::Protocol protocol, observe::Metrics& metrics) {
   const std::string_view name = protocols::Name(protocol);
   prelogin_duration = metrics.Histogram(Metric::kConnectionDuration, {name, "prelogin"});
   session_duration = metrics.Histogram(Metric::kConnectionDuration, {name, "session"});
   login_duration = metrics.Histogram(Metric::kLoginDuration, {name});
-  auth_ok = metrics.Histogram(Metric::kAuthDuration, {authority, "ok"});
-  auth_denied = metrics.Histogram(Metric::kAuthDuration, {authority, "failed"});
-  auth_error = metrics.Histogram(Metric::kAuthDuration, {authority, "tempfail"});
   for (size_t i = 1; i < closed.size(); ++i) {
     closed[i] = metrics.Counter(Metric::kSessionsClosed,
                                 {name, session::Info(static_cast<session::CloseReason>(i)).label});

@@ -11,8 +11,8 @@
 
 #include "config/schema.h"
 #include "gateway/auth/authenticator.h"
+#include "gateway/auth/authority_runtime.h"
 #include "gateway/auth/certificate_users.h"
-#include "gateway/auth/passwords.h"
 #include "gateway/backends/directory.h"
 #include "gateway/net/connection_limits.h"
 #include "gateway/observe/log.h"
@@ -46,14 +46,12 @@ enum class AuthResult : uint8_t { kOk, kFailed, kTempFail, kCount };
 
 // Series of one protocol.
 struct ProtocolSeries {
-  ProtocolSeries(protocols::Protocol protocol, std::string_view authority,
-                 observe::Metrics& metrics);
+  ProtocolSeries(protocols::Protocol protocol, observe::Metrics& metrics);
 
   template <typename T>
   static constexpr size_t kSize = static_cast<size_t>(T::kCount);
 
   observe::HistogramId prelogin_duration, session_duration, login_duration;
-  observe::HistogramId auth_ok, auth_denied, auth_error;
   std::array<observe::CounterId, kSize<session::CloseReason>> closed;
   std::array<std::array<std::array<observe::CounterId, kSize<AuthResult>>, kSize<TlsMode>>,
              kSize<sasl::Mechanism>>
@@ -78,6 +76,7 @@ struct ListenerRuntime {
   size_t index;  // in the configuration
   protocols::Protocol protocol;
   backends::Pool* pool = nullptr;
+  bool only_backend_decides = false;  // whoever the client is: its route is known
   const ProtocolSeries* series = nullptr;
   std::chrono::milliseconds idle_timeout{};
   std::unique_ptr<auth::CertificateUsers> certificate_users;  // null: certificates log nobody in
@@ -109,7 +108,7 @@ struct Runtime {
   std::unique_ptr<backends::Directory> directory;
   std::vector<std::unique_ptr<ProtocolSeries>> protocol_series;  // by Protocol; null when unused
   std::vector<std::unique_ptr<ListenerRuntime>> listeners;
-  std::shared_ptr<const auth::PasswordFile> passwords;  // when that is the authority
+  std::vector<std::unique_ptr<auth::AuthorityRuntime>> authorities;  // as configured
   std::unique_ptr<net::ConnectionLimits> limits;
   std::unique_ptr<session::FailureFilter> failure_filter;
   std::vector<observe::HistogramId> loop_lag;  // by worker

@@ -9,6 +9,7 @@
 #include <random>
 #include <utility>
 
+#include "gateway/auth/chain.h"
 #include "gateway/net/networks.h"
 #include "protocols/buffer.h"
 
@@ -48,11 +49,7 @@ Worker::Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sock
   io_->UseSigner();
   deadlines_ = std::make_unique<net::Deadlines>(&loop_);
   resolver_ = std::make_unique<net::Resolver>(&loop_);
-  if (runtime_.passwords) {
-    authenticator_ = std::make_unique<auth::PasswordAuthority>(&loop_, runtime_.passwords, *this);
-  } else {
-    authenticator_ = std::make_unique<auth::BackendAuthority>();
-  }
+  authenticator_ = auth::MakeChain(*this);
   uv_check_init(&loop_, end_of_iteration_.get());
   end_of_iteration_->data = this;
   uv_check_start(end_of_iteration_.get(), [](uv_check_t* check) {

@@ -44,6 +44,8 @@ struct Request {
   const tls::ClientCertificate* certificate = nullptr;  // null: the client presented none
 };
 
+struct AuthorityRuntime;
+
 // What an authority says.
 struct Verdict {
   bool accepted = false;
@@ -51,11 +53,13 @@ struct Verdict {
   // credentials and no others, is the verdict.
   bool backend_decides = false;
   protocols::LoginFailure reason = protocols::LoginFailure::kBadCredentials;  // when not accepted
+  bool timed_out = false;                 // where that is why there is no answer
   std::string detail;                     // for the log; no secret
   std::string pool;                       // empty: the listener's
   std::optional<config::Member> backend;  // instead of the pool's members
   // Nothing: the client's own, or those of the pool's master user.
   std::optional<sasl::Credentials> backend_credentials;
+  const AuthorityRuntime* authority = nullptr;  // whose verdict it is; null: there is none for it
 };
 
 class Authenticator {
@@ -79,9 +83,6 @@ class Authenticator {
   // Cancel tells that nobody waits for the verdict any more: the session has ended. An answer that
   // comes all the same is dropped.
   virtual void Cancel(SessionId) {}
-
-  // Metric label of the authority.
-  [[nodiscard]] virtual std::string_view name() const = 0;
 };
 
 // BackendAuthority leaves the decision to the backend's own login, but for a client whose
@@ -94,7 +95,6 @@ class BackendAuthority final : public Authenticator {
     verdict.backend_decides = request.credentials.mechanism != sasl::Mechanism::kExternal;
     return verdict;
   }
-  [[nodiscard]] std::string_view name() const override { return "backend"; }
 };
 
 }  // namespace gatepost::auth

@@ -59,7 +59,6 @@ class PasswordAuthority final : public Authenticator {
   ~PasswordAuthority() override;
 
   [[nodiscard]] std::optional<Verdict> Check(const Request& request) override;
-  [[nodiscard]] std::string_view name() const override { return "passwords"; }
 
  private:
   struct Job;

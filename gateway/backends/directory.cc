@@ -179,15 +179,17 @@ tl::expected<std::unique_ptr<Directory>, std::string> Directory::Make(const conf
                                                        metrics, std::move(master_password)));
     return {};
   };
+  const bool named =
+      std::any_of(config.authorities.begin(), config.authorities.end(),
+                  [](const config::Authority& authority) {
+                    return authority.kind != config::AuthorityKind::kBackend;
+                  });
   for (const config::Listener& listener : config.listeners) {
     const protocols::Protocol protocol = FromConfig(listener.protocol);
     for (const config::Pool& settings : config.pools) {
       // With an authority that names pools (a password file) any pool may serve any protocol that
       // its name is given for, so every pool is made for each protocol in use.
-      if (settings.name != listener.pool &&
-          config.authority.kind == config::AuthorityKind::kBackend) {
-        continue;
-      }
+      if (settings.name != listener.pool && !named) continue;
       if (auto added = add(settings, protocol); !added) return tl::unexpected(added.error());
     }
   }

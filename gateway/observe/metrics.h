@@ -41,6 +41,8 @@ enum class Metric : uint8_t {
   kAuthAttempts,
   kAuthFailures,
   kAuthDuration,
+  kAuthorityRequests,
+  kAuthorityUp,
   kBackendConnections,
   kBackendEarlyConnections,
   kBackendTlsHandshakes,

@@ -1,4 +1,4 @@
-// What a session tells an authority of its client.
+// What a session tells an authority of its client, and what it notes of the answer.
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/session/login.h"
 #include "gateway/session/session.h"
@@ -26,6 +26,19 @@ std::optional<auth::Verdict> Session::AskAuthority(const sasl::Credentials& cred
     request.certificate = certificate_.get();
   }
   return worker_.authenticator().Check(request);
+}
+
+void Session::NoteAuthority(const auth::Verdict& verdict) {
+  login_->authority = verdict.authority;
+  login_->backend_decides = verdict.backend_decides;
+  if (verdict.authority == nullptr || verdict.backend_decides) return;
+  verdict.authority->Observe(worker_.shard(), auth::OutcomeOf(verdict),
+                             static_cast<double>(uv_hrtime() - login_started_ns_) / 1e9);
+}
+
+void Session::NoteBackendVerdict(const Login& login, auth::Outcome outcome) {
+  if (login.authority == nullptr || !login.backend_decides) return;
+  login.authority->Count(worker_.shard(), outcome);
 }
 
 void Session::ForgetAuthority() {

@@ -21,6 +21,7 @@ struct Session::Login {
   protocols::Buffer output;
   std::optional<sasl::Credentials> credentials;  // the client's, then those for the backend
   std::optional<auth::Verdict> verdict;
+  const auth::AuthorityRuntime* authority = nullptr;  // whose the verdict was
   bool backend_decides = false;  // the verdict: a refusal by the backend is one of the client
   std::optional<config::Member> backend;  // instead of the pool's members
   std::vector<uint32_t> order;            // of the pool's members

@@ -345,6 +345,8 @@ Session::Wait Session::BeginAuthentication(sasl::Credentials credentials) {
   mechanism_ = credentials.mechanism;
   user_ = credentials.authentication_identity.substr(0, kMaxLoggedUserBytes);
   login_started_ns_ = uv_hrtime();
+  login_->authority = nullptr;
+  login_->backend_decides = false;
   if (credentials.mechanism == sasl::Mechanism::kExternal &&
       !credentials.authorization_identity.empty() &&
       credentials.authorization_identity != credentials.authentication_identity) {
@@ -362,13 +364,7 @@ Session::Wait Session::DoAuthenticating() {
   if (client_->failed()) return Close(CloseReason::kClientGone);
   if (!login_->verdict) return Wait::kAuthenticator;
   const auth::Verdict& verdict = *login_->verdict;
-  if (!verdict.backend_decides) {
-    const ProtocolSeries& series = *listener_.series;
-    worker_.shard().Observe(verdict.accepted              ? series.auth_ok
-                            : IsTemporary(verdict.reason) ? series.auth_error
-                                                          : series.auth_denied,
-                            static_cast<double>(uv_hrtime() - login_started_ns_) / 1e9);
-  }
+  NoteAuthority(verdict);
   if (!verdict.accepted) {
     const std::string detail = verdict.detail;
     return Fail(verdict.reason, detail);
@@ -380,7 +376,6 @@ Session::Wait Session::DoAuthenticating() {
 Session::Wait Session::BeginBackend() {
   auth::Verdict verdict = std::move(*login_->verdict);
   login_->verdict.reset();
-  login_->backend_decides = verdict.backend_decides;
   pool_ = verdict.pool.empty()
               ? listener_.pool
               : worker_.runtime().directory->Find(verdict.pool, listener_.protocol);
@@ -401,7 +396,7 @@ Session::Wait Session::BeginBackend() {
 // ChooseCredentials decides which account is used at the backend; false: there is none.
 bool Session::ChooseCredentials(auth::Verdict& verdict) {
   // The client's own, and nothing else: the backend's answer is all that is known about it.
-  if (verdict.backend_decides) return true;
+  if (verdict.backend_decides) return pool_->settings().login == config::BackendLogin::kSame;
   if (verdict.backend_credentials) {
     login_->credentials = std::move(verdict.backend_credentials);
     return true;
@@ -565,19 +560,23 @@ Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
   login_->failure = reason;
   ++(temporary ? deferred_logins_ : failed_logins_);
   CountAuth(temporary ? AuthResult::kTempFail : AuthResult::kFailed);
+  NoteBackendVerdict(*login_, temporary ? auth::Outcome::kError : auth::Outcome::kDeny);
   worker_.shard().Add(listener_.series->auth_failures[static_cast<size_t>(reason)]);
-  worker_.log().Write(observe::Level::kWarning, temporary ? "login_deferred" : "login_failed",
-                      {{"id", worker_.IdText(id_)},
-                       {"listener", listener_.settings.name},
-                       {"protocol", protocols::Name(listener_.protocol)},
-                       {"client", client_address_.Host()},
-                       {"user", user_},
-                       {"mechanism", sasl::Name(mechanism_)},
-                       {"tls", gatepost::Name(tls_mode_)},
-                       {"reason", protocols::Name(reason)},
-                       {"attempt", static_cast<uint32_t>(failed_logins_ + deferred_logins_)},
-                       {"backend", backend_name_},
-                       {"detail", shown}});
+  worker_.log().Write(
+      observe::Level::kWarning, temporary ? "login_deferred" : "login_failed",
+      {{"id", worker_.IdText(id_)},
+       {"listener", listener_.settings.name},
+       {"protocol", protocols::Name(listener_.protocol)},
+       {"client", client_address_.Host()},
+       {"user", user_},
+       {"mechanism", sasl::Name(mechanism_)},
+       {"tls", gatepost::Name(tls_mode_)},
+       {"reason", protocols::Name(reason)},
+       {"attempt", static_cast<uint32_t>(failed_logins_ + deferred_logins_)},
+       {"authority",
+        login_->authority == nullptr ? std::string_view() : login_->authority->settings.name},
+       {"backend", backend_name_},
+       {"detail", shown}});
   const auto first =
       static_cast<uint64_t>(worker_.runtime().config.limits.failed_login_delay.count());
   const unsigned doublings = std::min<unsigned>(std::max<unsigned>(failed_logins_, 1) - 1, 10);
@@ -616,6 +615,7 @@ Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
     worker_.shard().Observe(listener_.series->prelogin_duration,
                             static_cast<double>(Now() - accepted_ms_) / 1e3);
     CountAuth(AuthResult::kOk);
+    NoteBackendVerdict(*login, auth::Outcome::kOk);
     login_ = nullptr;
     relay_.emplace(*client_, login->server->MakeScanner());
     if (relay_->scanner() != nullptr &&
@@ -805,7 +805,7 @@ void Session::DropBackend() {
 // whoever it is: the login then waits for one round trip instead of several.
 void Session::OpenEarly() {
   const config::Pool& settings = listener_.pool->settings();
-  if (!settings.connect_early || settings.members.size() != 1 || worker_.runtime().passwords ||
+  if (!settings.connect_early || settings.members.size() != 1 || !listener_.only_backend_decides ||
       !worker_.BeginEarly()) {
     return;
   }

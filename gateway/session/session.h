@@ -120,6 +120,10 @@ class Session final : public net::Stream::Observer,
   Wait BeginAuthentication(sasl::Credentials credentials);
   // AskAuthority puts the question, and returns the answer where there is one at once.
   std::optional<auth::Verdict> AskAuthority(const sasl::Credentials& credentials);
+  // NoteAuthority keeps in mind, and measures, whose verdict came.
+  void NoteAuthority(const auth::Verdict& verdict);
+  // NoteBackendVerdict counts the backend's answer where that was the verdict.
+  void NoteBackendVerdict(const Login& login, auth::Outcome outcome);
   // ForgetAuthority waits for an answer no more.
   void ForgetAuthority();
   Wait BeginBackend();

@@ -190,7 +190,7 @@ class Gatepost(Peer):
             hashed = crypt.crypt("secret", "$6$rounds=1000$benchmark$")
             users = self.write(f"bench:{hashed}\n", "users")
             users.chmod(0o600)
-            authority = f'[authority]\nkind = "passwords"\nfile = "{users}"\n'
+            authority = f'[[authority]]\nkind = "passwords"\nfile = "{users}"\n'
         config = self.write(GATEPOST.format(
             certificates=certificates, authority=authority, directory=self.directory,
             workers=self.workers, listeners="".join(table(*key) for key in self.ports),

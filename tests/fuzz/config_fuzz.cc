@@ -32,14 +32,21 @@ void RequirePromises(const Config& config) {
                                    [&](const Pool& p) { return p.name == listener.pool; });
     Require(pool != config.pools.end());
     Require(pool->login == BackendLogin::kSame || listener.protocol == Protocol::kSmtp);
+    for (const Authority& authority : config.authorities) {
+      // Nobody would check the password.
+      Require(pool->login == BackendLogin::kSame || authority.kind != AuthorityKind::kBackend ||
+              !MayDecide(authority, listener));
+    }
   }
   for (const Pool& pool : config.pools) {
     Require(IsLabel(pool.name) && !pool.members.empty());
     Require(pool.connect_timeout.count() > 0 && pool.login_timeout.count() > 0);
-    // Nobody would check the password.
-    Require(pool.login == BackendLogin::kSame || config.authority.kind != AuthorityKind::kBackend);
   }
-  Require(config.authority.kind != AuthorityKind::kPasswords || !config.authority.file.empty());
+  Require(!config.authorities.empty());
+  for (const Authority& authority : config.authorities) {
+    Require(IsLabel(authority.name));
+    Require(authority.kind != AuthorityKind::kPasswords || !authority.file.empty());
+  }
   Require(config.limits.max_line_bytes >= 1024);
 }
 

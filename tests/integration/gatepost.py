@@ -208,7 +208,9 @@ class Gatepost:
                  log=None, process=None, max_descriptors=None, hostname=GATE_NAME,
                  certificates=None, ipv6=False, tls=None, arguments=()):
         self.listeners, self.pools = listeners, pools
-        self.authority = authority or {"kind": "backend"}
+        # One [[authority]], or a list of them.
+        self.authorities = authority if isinstance(authority, list) else [authority or
+                                                                          {"kind": "backend"}]
         self.limits = {"failed_login_delay": "10ms", **(limits or {})}
         self.idle_timeout = idle_timeout or {}
         self.log = {"failed_handshake_interval": "0s", **(log or {})}
@@ -234,7 +236,7 @@ class Gatepost:
                 "pool": next(iter(self.pools)), **keys}))
         for name, keys in self.pools.items():
             parts.append(table(f"[pool.{name}]", keys))
-        parts.append(table("[authority]", self.authority))
+        parts += [table("[[authority]]", keys) for keys in self.authorities]
         parts.append(table("[tls]", self.tls))
         parts.append(table("[limits]", self.limits))
         parts.append(table("[idle_timeout]", self.idle_timeout))

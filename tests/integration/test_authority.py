@@ -254,6 +254,82 @@ class BackendDecides(AuthorityTestCase):
             self.assertEqual(len(self.backends[protocol].logins), 1)
 
 
+class Chain(AuthorityTestCase):
+    """Several authorities: the first one that is for the listener and the domain decides."""
+
+    @classmethod
+    def setUpClass(cls):
+        hashed = crypt.crypt(PASSWORD, "$y$j7T$abcdefghijklmnop")
+        staff = write_passwords("chain-staff", [f"alice@staff.test:{hashed}", f"bob:{hashed}"])
+        pop3 = write_passwords("chain-pop3", [f"bob:{hashed}"])
+        cls.backends = {p: make(users={"carol": "backend's", "alice@staff.test": "backend's"})
+                        for p, make in PROTOCOLS.items()}
+        for backend in cls.backends.values():
+            cls.addClassCleanup(backend.close)
+        pools = {p: {"members": [b.member], "tls": "none"} for p, b in cls.backends.items()}
+        cls.share(listeners(pools), pools, authority=[
+            {"name": "staff", "kind": "passwords", "file": staff,
+             "domains": ["Staff.Test", "other.test"]},
+            {"name": "pop3", "kind": "passwords", "file": pop3, "listeners": ["pop3"]},
+            {"kind": "backend", "listeners": ["imap", "pop3"], "domains": ["x.test"]},
+            {"name": "rest", "kind": "backend", "listeners": ["imap"]},
+        ])
+
+    def setUp(self):
+        for backend in self.backends.values():
+            backend.logins.clear()
+
+    def counted(self, authority):
+        metrics = self.gate.metrics()
+        return {result: metrics.value("authority_requests_total", authority=authority,
+                                      result=result)
+                for result in ("ok", "deny", "wait", "error", "timeout")}
+
+    def test_the_first_that_is_for_the_client_decides(self):
+        self.backends["imap"].answers = ["OK go on", "OK go on"]
+        for protocol, user, password, expected in (
+                ("imap", "alice@STAFF.test", PASSWORD, clients.LOGIN_REFUSED),  # no such user
+                ("imap", "alice@staff.test", PASSWORD, clients.LOGIN_OK),
+                ("imap", "bob", PASSWORD, clients.LOGIN_OK),  # whatever it is, to the backend
+                ("pop3", "bob", PASSWORD, clients.LOGIN_REFUSED)):
+            with self.subTest(protocol, user=user):
+                answer = self.login(protocol, user, password)
+                # The backend of POP3 knows no bob: that his password was right is another matter.
+                expected = {"pop3": "-ERR [SYS/PERM]"} if protocol == "pop3" else expected
+                self.assert_answer(answer, expected, protocol)
+
+    def test_no_fall_through_on_a_refusal(self):
+        before = self.counted("staff"), self.counted("rest")
+        self.assert_answer(self.login("imap", "alice@staff.test", "backend's"),
+                           clients.LOGIN_REFUSED, "imap")
+        self.assertEqual(self.backends["imap"].logins, [])
+        after = self.counted("staff"), self.counted("rest")
+        self.assertEqual(after[0]["deny"], before[0]["deny"] + 1)
+        self.assertEqual(after[1], before[1])
+
+    def test_nobody_is_for_the_user(self):
+        self.assert_answer(self.login("smtp", "carol", "backend's"), clients.LOGIN_REFUSED, "smtp")
+        self.assertEqual(self.backends["smtp"].logins, [])
+        line = self.gate.wait_log(event="login_failed", user="carol", protocol="smtp")[0]
+        self.assertEqual((line["reason"], line["detail"], line.get("authority")),
+                         ("credentials", "no authority is for this user here", None))
+
+    def test_the_backend_as_authority_is_counted_by_its_answers(self):
+        before = self.counted("rest")
+        self.assert_answer(self.login("imap", "carol", "backend's"), clients.LOGIN_OK, "imap")
+        self.assert_answer(self.login("imap", "carol", "wrong"), clients.LOGIN_REFUSED, "imap")
+        after = self.counted("rest")
+        self.assertEqual({r: after[r] - before[r] for r in after},
+                         {"ok": 1, "deny": 1, "wait": 0, "error": 0, "timeout": 0})
+        self.assertEqual(self.gate.metrics().value("authority_up", authority="rest"), 1)
+
+    def test_check_tells_who_decides(self):
+        result = run_gatepost("check", self.gate.config_file)
+        for pattern in ("staff  .*2 users in .*chain-staff; domains staff.test, other.test",
+                        "rest  .*the backend itself; listeners imap"):
+            self.assertRegex(result.stdout, pattern)
+
+
 class Failures(AuthorityTestCase):
     def test_too_many_failed_logins_close(self):
         farewell = {"imap": "* BYE", "pop3": "-ERR", "smtp": "421"}
@@ -317,4 +393,7 @@ class Failures(AuthorityTestCase):
             self.assertEqual(gate.metrics().value("auth_attempts_total", result="failed"), 0)
             self.assertGreaterEqual(gate.metrics().value("auth_attempts_total", result="tempfail"),
                                     6)
+            self.assertEqual(gate.metrics().value("authority_requests_total", authority="backend",
+                                                  result="error"), 6)
+            self.assertEqual(gate.metrics().value("authority_up", authority="backend"), 0)
             gate.settled()

@@ -28,7 +28,7 @@ pool = "stores"
 [pool.stores]
 members = ["store1.internal:143"]
 
-[authority]
+[[authority]]
 kind = "backend"
 """
 
@@ -125,7 +125,7 @@ class Check(unittest.TestCase):
         self.assert_refused(GOOD.replace("chain.pem", "garbage.pem"),
                             r"gatepost\.toml:[345]:\d+: certificate")
         self.assert_refused(GOOD.replace('"backend"', '"passwords"\nfile = "none"'),
-                            r"gatepost\.toml:17:\d+: authority\.file")
+                            r"gatepost\.toml:17:\d+: authority\[1\]\.file")
 
     def test_password_file(self):
         (self.directory / "passwords").write_text("alice:$1$weak$abc\nbob\n")

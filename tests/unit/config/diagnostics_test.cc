@@ -459,7 +459,7 @@ server_name = 'a/b'
     {"login_none_for_imap", R"([pool.a]
 members = ['b:143']
 login = 'none'
-[authority]
+[[authority]]
 kind = 'passwords'
 file = 'p'
 )", "CL",
@@ -472,7 +472,7 @@ pool = 'a'
 members = ['b:143']
 login = 'none'
 )", "C",
-     R"(g.toml:7:9: pool.a.login: "none" with authority.kind = "backend" means that nobody checks the password and anybody can relay mail; use login = "same", or a password file, for example: [authority] with kind = "passwords")"},
+     R"(g.toml:7:9: pool.a.login: "none" means that nobody checks the password and anybody can relay mail, where the backend is the authority, as for listener "smtp-144"; use login = "same", or another authority, for example: [[authority]] with kind = "passwords")"},
     {"certificate_user_without_certificates", R"([[listener]]
 protocol = 'imap'
 addresses = ['127.0.0.1:144']
@@ -521,18 +521,18 @@ client_certificate_user = 'email'
 [pool.a]
 members = ['b:143']
 )", "C",
-     R"(g.toml:7:27: listener[1].client_certificate_user: a client that logs in with its certificate has no password for the backend; let a master user speak for it, for example: [pool.a] with master_user = "gatepost" and master_password_file = "/etc/gatepost/master-password", or use a password file: [authority] with kind = "passwords")"},
+     R"(g.toml:7:27: listener[1].client_certificate_user: a client that logs in with its certificate has no password for the backend; let a master user speak for it, for example: [pool.a] with master_user = "gatepost" and master_password_file = "/etc/gatepost/master-password", or use a password file: [[authority]] with kind = "passwords")"},
     {"login_master_lets_everybody_in", R"([pool.a]
 members = ['b:143']
 login = 'master'
 master_user = 'm'
 master_password_file = 'p'
 )", "CL",
-     R"(g.toml:3:9: pool.a.login: "master" with authority.kind = "backend" means that nobody checks a password and anybody may be everybody; use a password file, for example: [authority] with kind = "passwords", or login = "same", with which master_user speaks for clients that log in with a certificate alone)"},
+     R"(g.toml:3:9: pool.a.login: "master" means that nobody checks a password and anybody may be everybody, where the backend is the authority, as for listener "imap-143"; use another, for example: [[authority]] with kind = "passwords", or login = "same", with which master_user speaks for clients that log in with a certificate alone)"},
     {"login_master_without_account", R"([pool.a]
 members = ['b:143']
 login = 'master'
-[authority]
+[[authority]]
 kind = 'passwords'
 file = 'f'
 )", "CL",
@@ -562,7 +562,7 @@ members = ['b:143']
 login = 'none'
 master_user = 'm'
 master_password_file = 'p'
-[authority]
+[[authority]]
 kind = 'passwords'
 file = 'f'
 )", "C",
@@ -597,18 +597,69 @@ members = ['b:143']
 login_timeout = '99999999999999999999h'
 )", "CL",
      R"(g.toml:3:17: pool.a.login_timeout: "99999999999999999999h" is not allowed; use a number with its unit (ms, s, m or h) from "100ms" to "10m", for example: login_timeout = "30s")"},
-    {"authority_kind", R"([authority]
+    {"authority_kind", R"([[authority]]
 kind = 'password'
 )", "CLP",
-     R"(g.toml:2:8: authority.kind: "password" is not allowed; use "backend" or "passwords", for example: kind = "passwords" (did you mean "passwords"?))"},
-    {"authority_without_file", R"([authority]
+     R"(g.toml:2:8: authority[1].kind: "password" is not allowed; use "backend" or "passwords", for example: kind = "passwords" (did you mean "passwords"?))"},
+    {"authority_without_file", R"([[authority]]
 kind = 'passwords'
 )", "CLP",
-     R"(g.toml:1:1: authority.file: is missing, and kind = "passwords" needs it; use a file's path, for example: file = "/etc/gatepost/passwords")"},
-    {"authority_file_without_effect", R"([authority]
+     R"(g.toml:1:1: authority[1].file: is missing, and kind = "passwords" needs it, for example: file = "/etc/gatepost/passwords")"},
+    {"authority_as_a_table", R"([authority]
+kind = 'backend'
+)", "CLP",
+     R"(g.toml:1:1: authority: found a table, wanted a list of tables, which begins with [[authority]])"},
+    {"authority_without_kind", R"([[authority]]
 file = 'p'
 )", "CLP",
-     R"(g.toml:2:8: authority.file: has no effect with kind = "backend"; remove it, or use kind = "passwords")"},
+     R"(g.toml:1:1: authority[1].kind: is missing; use "backend" or "passwords", for example: kind = "passwords")"},
+    {"authority_for_no_listener", R"([[authority]]
+kind = 'backend'
+listeners = ['imap-144']
+)", "CLP",
+     R"(g.toml:3:14: authority[1].listeners[1]: no [[listener]] is named "imap-144"; there is "imap-143" (did you mean "imap-143"?))"},
+    {"authority_domain", R"([[authority]]
+kind = 'backend'
+domains = ['@example.org']
+)", "CLP",
+     R"(g.toml:3:12: authority[1].domains[1]: "@example.org" is not allowed; use domain names, for example: domains = ["example.org"])"},
+    {"authority_name_twice", R"([[authority]]
+kind = 'backend'
+domains = ['example.org']
+[[authority]]
+kind = 'backend'
+)", "CLP",
+     R"(g.toml:4:1: authority[2].name: the name "backend" is taken by authority[1] (line 1); use another one, for example: name = "backend-2")"},
+    {"authority_never_asked", R"([[authority]]
+name = 'all'
+kind = 'backend'
+listeners = ['imap-143']
+[[authority]]
+kind = 'passwords'
+file = 'p'
+listeners = ['imap-143']
+domains = ['example.org']
+)", "CLP",
+     R"(g.toml:5:1: authority[2]: is never asked, since authority[1] (line 1) decides about all of its clients; put it first, or say of the other for whom it is, for example: domains = ["example.org"])"},
+    {"login_master_where_one_authority_is_the_backend", R"([pool.a]
+members = ['b:143']
+login = 'master'
+master_user = 'm'
+master_password_file = 'p'
+[[authority]]
+kind = 'passwords'
+file = 'p'
+domains = ['example.org']
+[[authority]]
+kind = 'backend'
+listeners = ['imap-143']
+)", "CL",
+     R"(g.toml:3:9: pool.a.login: "master" means that nobody checks a password and anybody may be everybody, where the backend is the authority, as for listener "imap-143"; use another, for example: [[authority]] with kind = "passwords", or login = "same", with which master_user speaks for clients that log in with a certificate alone)"},
+    {"authority_file_without_effect", R"([[authority]]
+kind = 'backend'
+file = 'p'
+)", "CLP",
+     R"(g.toml:3:8: authority[1].file: has no effect with kind = "backend"; remove it, or use kind = "passwords")"},
     {"limit_negative", R"([limits]
 max_connections = -1
 )", "CLP",

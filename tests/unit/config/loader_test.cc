@@ -60,7 +60,9 @@ TEST(Loader, FillsInEveryDefault) {
   EXPECT_EQ(pool.login, BackendLogin::kSame);
   EXPECT_EQ(pool.connect_timeout, seconds(5));
   EXPECT_EQ(pool.login_timeout, seconds(30));
-  EXPECT_EQ(config->authority.kind, AuthorityKind::kBackend);
+  ASSERT_EQ(config->authorities.size(), 1U);
+  EXPECT_EQ(config->authorities[0].kind, AuthorityKind::kBackend);
+  EXPECT_EQ(config->authorities[0].name, "backend");
   EXPECT_EQ(config->limits.max_connections, 0U);
   EXPECT_EQ(config->limits.max_line_bytes, 8192U);
   EXPECT_EQ(config->limits.login_timeout, seconds(120));
@@ -110,9 +112,15 @@ login_timeout = "10m"
 [pool.outgoing]
 members = ["relay:25"]
 login = "none"
-[authority]
+[[authority]]
+name = "staff"
 kind = "passwords"
 file = "passwords"
+listeners = ["pop3-0"]
+domains = ["Example.ORG", "xn--bcher-kva.example"]
+[[authority]]
+kind = "passwords"
+file = "others"
 [limits]
 max_connections = 1
 max_connections_per_address = 2
@@ -168,8 +176,16 @@ drain_timeout = "0s"
   EXPECT_EQ(pop.connect_timeout, milliseconds(500));
   EXPECT_EQ(pop.login_timeout, std::chrono::minutes(10));
   EXPECT_EQ(config->pools[1].login, BackendLogin::kNone);
-  EXPECT_EQ(config->authority.kind, AuthorityKind::kPasswords);
-  EXPECT_EQ(config->authority.file, "/conf/passwords");
+  ASSERT_EQ(config->authorities.size(), 2U);
+  EXPECT_EQ(config->authorities[0].name, "staff");
+  EXPECT_EQ(config->authorities[0].kind, AuthorityKind::kPasswords);
+  EXPECT_EQ(config->authorities[0].file, "/conf/passwords");
+  EXPECT_EQ(config->authorities[0].domains,
+            (std::vector<std::string>{"example.org", "xn--bcher-kva.example"}));
+  EXPECT_FALSE(MayDecide(config->authorities[0], config->listeners[0]));
+  EXPECT_TRUE(MayDecide(config->authorities[0], config->listeners[1]));
+  EXPECT_EQ(config->authorities[1].name, "passwords");
+  EXPECT_TRUE(MayDecide(config->authorities[1], config->listeners[0]));
   EXPECT_EQ(config->limits.max_connections, 1U);
   EXPECT_EQ(config->limits.max_connections_per_address, 2U);
   EXPECT_EQ(config->limits.login_timeout, seconds(3));
@@ -257,7 +273,7 @@ TEST_F(LoaderFiles, ThatCannotBeReadAreErrorsWithTheReason) {
   const auto file = Write("gatepost.toml", R"([[certificate]]
 chain = "/nonexistent/c.pem"
 key = "/"
-[authority]
+[[authority]]
 kind = "passwords"
 file = "/nonexistent/passwords"
 [log]

@@ -6,11 +6,16 @@
 
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <string>
+
+#include "tests/unit/gateway/authorities.h"
 
 namespace gatepost::auth {
 namespace {
+
+using test::Ask;
+using test::Asked;
+using test::Login;
 
 // "secret", by openssl passwd -6.
 constexpr char kSha512[] =
@@ -31,35 +36,6 @@ class TemporaryFile {
  private:
   std::filesystem::path path_;
 };
-
-struct Asked final : Authenticator::Answers {
-  void OnVerdict(SessionId id, Verdict verdict) override {
-    verdicts.emplace(id.index, std::move(verdict));
-  }
-  std::map<uint32_t, Verdict> verdicts;
-};
-
-sasl::Credentials Login(const std::string& user, const std::string& password) {
-  sasl::Credentials credentials;
-  credentials.authentication_identity = user;
-  credentials.password = sasl::Secret(password);
-  return credentials;
-}
-
-// Ask has the session `index` ask `authority` about `credentials`.
-std::optional<Verdict> Ask(Authenticator& authority, uint32_t index,
-                           const sasl::Credentials& credentials) {
-  const config::Listener listener;
-  const net::Address address;
-  return authority.Check({.id = {index, 0},
-                          .credentials = credentials,
-                          .protocol = protocols::Protocol::kImap,
-                          .listener = listener,
-                          .client = address,
-                          .local = address,
-                          .session = {},
-                          .client_name = {}});
-}
 
 TEST(PasswordFile, EveryErrorNamesItsLine) {
   const TemporaryFile file(

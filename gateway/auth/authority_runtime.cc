@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/auth/authority_runtime.h"
+
+#include <strings.h>
+
+#include <algorithm>
+
+namespace gatepost::auth {
+
+std::string_view Name(Outcome outcome) {
+  static constexpr auto kNames =
+      std::to_array<std::string_view>({"ok", "deny", "wait", "error", "timeout"});
+  static_assert(kNames.size() == static_cast<size_t>(Outcome::kCount));
+  return kNames[static_cast<size_t>(outcome)];
+}
+
+Outcome OutcomeOf(const Verdict& verdict) {
+  using protocols::LoginFailure;
+  if (verdict.accepted) return Outcome::kOk;
+  if (verdict.timed_out) return Outcome::kTimeout;
+  return verdict.reason == LoginFailure::kUnavailable ||
+                 verdict.reason == LoginFailure::kBackendMisconfigured
+             ? Outcome::kError
+             : Outcome::kDeny;
+}
+
+AuthorityRuntime::AuthorityRuntime(const config::Authority& configured, observe::Metrics& metrics)
+    : settings(configured) {
+  using observe::Metric;
+  const std::string_view name = settings.name;
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    outcomes[i] =
+        metrics.Counter(Metric::kAuthorityRequests, {name, Name(static_cast<Outcome>(i))});
+  }
+  took_ok = metrics.Histogram(Metric::kAuthDuration, {name, "ok"});
+  took_denied = metrics.Histogram(Metric::kAuthDuration, {name, "failed"});
+  took_error = metrics.Histogram(Metric::kAuthDuration, {name, "tempfail"});
+}
+
+void AuthorityRuntime::Count(observe::Shard& shard, Outcome outcome) const {
+  shard.Add(outcomes[static_cast<size_t>(outcome)]);
+  up.store(outcome != Outcome::kError && outcome != Outcome::kTimeout, std::memory_order_relaxed);
+}
+
+void AuthorityRuntime::Observe(observe::Shard& shard, Outcome outcome, double seconds) const {
+  shard.Observe(outcome == Outcome::kOk     ? took_ok
+                : outcome == Outcome::kDeny ? took_denied
+                                            : took_error,
+                seconds);
+}
+
+bool AuthorityRuntime::Decides(const config::Listener& listener, std::string_view user) const {
+  if (!config::MayDecide(settings, listener)) return false;
+  if (settings.domains.empty()) return true;
+  const size_t at = user.rfind('@');
+  if (at == std::string_view::npos) return false;
+  const std::string_view domain = user.substr(at + 1);
+  return std::any_of(settings.domains.begin(), settings.domains.end(), [&](const std::string& own) {
+    return own.size() == domain.size() && strncasecmp(own.data(), domain.data(), own.size()) == 0;
+  });
+}
+
+}  // namespace gatepost::auth

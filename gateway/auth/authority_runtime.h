@@ -1,0 +1,51 @@
+// An authority of the configuration as all workers share it: its files, its series, how it does.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "config/schema.h"
+#include "gateway/auth/passwords.h"
+#include "gateway/observe/metrics.h"
+
+namespace gatepost::auth {
+
+// What came of one question to an authority: metric label by Name().
+enum class Outcome : uint8_t {
+  kOk,
+  kDeny,
+  kWait,     // it wants to be asked again
+  kError,    // out of order, or nonsense
+  kTimeout,  // no answer in time
+  kCount
+};
+[[nodiscard]] std::string_view Name(Outcome outcome);
+[[nodiscard]] Outcome OutcomeOf(const Verdict& verdict);
+
+struct AuthorityRuntime {
+  // `settings` must outlive it.
+  AuthorityRuntime(const config::Authority& settings, observe::Metrics& metrics);
+
+  // Count notes an outcome. Thread-safe, with the caller's own shard.
+  void Count(observe::Shard& shard, Outcome outcome) const;
+  // Observe notes how long a verdict took, in seconds.
+  void Observe(observe::Shard& shard, Outcome outcome, double seconds) const;
+
+  // Decides tells whether it is for this client: by the listener and by the domain of `user`.
+  [[nodiscard]] bool Decides(const config::Listener& listener, std::string_view user) const;
+
+  const config::Authority& settings;
+  std::shared_ptr<const PasswordFile> passwords;  // kind "passwords"
+
+  std::array<observe::CounterId, static_cast<size_t>(Outcome::kCount)> outcomes;
+  observe::HistogramId took_ok, took_denied, took_error;
+  // Whether it gave an answer when it was asked last.
+  mutable std::atomic<bool> up{true};
+};
+
+}  // namespace gatepost::auth

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/auth/chain.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "gateway/worker.h"
+
+namespace gatepost::auth {
+
+// Entry is one authority, and whom it answers.
+class Chain::Entry final : public Answers {
+ public:
+  Entry(Chain& chain, const AuthorityRuntime& authority, const Make& make)
+      : chain_(chain), authority_(authority), authenticator_(make(*this)) {}
+
+  [[nodiscard]] const AuthorityRuntime& authority() const { return authority_; }
+  [[nodiscard]] Authenticator& authenticator() { return *authenticator_; }
+
+  // Sign notes whose verdict it is. One that the backend will give is counted when it has.
+  void Sign(Verdict& verdict) const {
+    verdict.authority = &authority_;
+    if (!verdict.backend_decides) authority_.Count(chain_.shard_, OutcomeOf(verdict));
+  }
+
+ private:
+  void OnVerdict(SessionId id, Verdict verdict) override {
+    Sign(verdict);
+    chain_.answers_.OnVerdict(id, std::move(verdict));
+  }
+
+  Chain& chain_;
+  const AuthorityRuntime& authority_;
+  const std::unique_ptr<Authenticator> authenticator_;
+};
+
+Chain::Chain(observe::Shard& shard, Answers& answers) : shard_(shard), answers_(answers) {}
+
+Chain::~Chain() = default;
+
+void Chain::Add(const AuthorityRuntime& authority, const Make& make) {
+  entries_.push_back(std::make_unique<Entry>(*this, authority, make));
+}
+
+std::optional<Verdict> Chain::Check(const Request& request) {
+  const auto entry = std::find_if(entries_.begin(), entries_.end(), [&](const auto& candidate) {
+    return candidate->authority().Decides(request.listener,
+                                          request.credentials.authentication_identity);
+  });
+  if (entry == entries_.end()) {
+    Verdict verdict;
+    if (request.credentials.mechanism == sasl::Mechanism::kExternal) {
+      verdict.reason = protocols::LoginFailure::kAuthorizationDenied;
+    }
+    verdict.detail = "no authority is for this user here";
+    return verdict;
+  }
+  std::optional<Verdict> verdict = (*entry)->authenticator().Check(request);
+  if (verdict) (*entry)->Sign(*verdict);
+  return verdict;
+}
+
+void Chain::Cancel(SessionId id) {
+  for (const auto& entry : entries_) entry->authenticator().Cancel(id);
+}
+
+std::unique_ptr<Chain> MakeChain(Worker& worker) {
+  auto chain = std::make_unique<Chain>(worker.shard(), worker);
+  for (const auto& authority : worker.runtime().authorities) {
+    chain->Add(*authority, [&](Authenticator::Answers& answers) -> std::unique_ptr<Authenticator> {
+      switch (authority->settings.kind) {
+        case config::AuthorityKind::kBackend:
+          break;
+        case config::AuthorityKind::kPasswords:
+          return std::make_unique<PasswordAuthority>(worker.loop(), authority->passwords, answers);
+      }
+      return std::make_unique<BackendAuthority>();
+    });
+  }
+  return chain;
+}
+
+}  // namespace gatepost::auth
