@@ -471,7 +471,10 @@ void CheckMachine(const Config& config, Findings& findings) {
     }
   }
   for (size_t i = 0; i < config.authorities.size(); ++i) {
-    check_file(config.authorities[i].file, Indexed("authority", i) + ".file");
+    const Authority& authority = config.authorities[i];
+    const std::string path = Indexed("authority", i);
+    check_file(authority.file, path + ".file");
+    if (authority.ca_file) check_file(*authority.ca_file, path + ".ca_file");
   }
   if (config.tls.ticket_key_file) check_file(*config.tls.ticket_key_file, "tls.ticket_key_file");
   if (config.log.file) {

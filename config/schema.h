@@ -43,7 +43,7 @@ enum class BackendTls : uint8_t { kNone, kStartTls, kImplicit };
 enum class BackendLogin : uint8_t { kSame, kMaster, kNone };
 // How a backend learns the client's address: not at all | PROXY protocol version 2.
 enum class ForwardClientAddress : uint8_t { kNone, kProxyV2 };
-enum class AuthorityKind : uint8_t { kBackend, kPasswords };
+enum class AuthorityKind : uint8_t { kBackend, kPasswords, kHttp, kLogin };
 enum class LogFormat : uint8_t { kLogfmt, kJson };
 enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
 
@@ -136,6 +136,14 @@ struct Pool {
   Place place;
 };
 
+// Where an HTTP authority is asked: "https://auth.internal/mail".
+struct HttpUrl {
+  bool https = false;
+  Member address;
+  std::string path;  // with its query; begins with a slash
+  bool operator==(const HttpUrl&) const = default;
+};
+
 // Who decides about the clients of some listeners or of some domains.
 struct Authority {
   std::string name;  // default: the kind; unique
@@ -143,6 +151,18 @@ struct Authority {
   std::vector<PlacedName> listeners;  // names of Listeners; empty: all
   std::vector<std::string> domains;   // of users, in lower case; empty: all, and none
   std::filesystem::path file;         // kPasswords
+  // kLogin: where the credentials are tried.
+  std::string pool;
+  Protocol protocol = Protocol::kImap;
+  uint32_t max_concurrent = 32;  // kLogin and kHttp: questions at a time of each worker
+  // kHttp:
+  std::vector<HttpUrl> urls;                     // the first that works is asked
+  std::optional<std::filesystem::path> ca_file;  // default: the system's certificates
+  std::vector<std::string> headers;              // "Name: value", added to each question
+  bool pass_client_certificate = false;
+  bool resolve_client_host = false;
+  milliseconds connect_timeout{2'000};  // of one URL
+  milliseconds timeout{5'000};          // of one URL, with the connecting
   Place place;
 };
 

@@ -46,53 +46,140 @@ bool Hides(const Authority& earlier, const Authority& later) {
 
 // The keys that only some kinds have.
 void CheckKeysOfKind(const Authority& authority, const std::string& path, Findings& findings) {
+  using Kind = AuthorityKind;
   struct Key {
     const char* name;
-    AuthorityKind kind;
-    const char* example;  // where the kind needs it
+    std::vector<Kind> kinds;
+    const char* example = nullptr;  // where the kind needs it
   };
-  static constexpr Key kKeys[] = {
-      {"file", AuthorityKind::kPasswords, "file = \"/etc/gatepost/passwords\""},
+  static const Key kKeys[] = {
+      {"file", {Kind::kPasswords}, "file = \"/etc/gatepost/passwords\""},
+      {"urls", {Kind::kHttp}, "urls = [\"http://127.0.0.1:8080/auth\"]"},
+      {"ca_file", {Kind::kHttp}},
+      {"headers", {Kind::kHttp}},
+      {"pass_client_certificate", {Kind::kHttp}},
+      {"resolve_client_host", {Kind::kHttp}},
+      {"connect_timeout", {Kind::kHttp}},
+      {"timeout", {Kind::kHttp}},
+      {"pool", {Kind::kLogin}, "pool = \"stores\""},
+      {"protocol", {Kind::kLogin}},
+      {"max_concurrent", {Kind::kHttp, Kind::kLogin}},
   };
   for (const Key& key : kKeys) {
     const std::string key_path = path + "." + key.name;
     if (!findings.Sound(key_path)) continue;
-    const std::string kind = "kind = " + Quote(Name(key.kind));
-    if (authority.kind == key.kind) {
-      if (key.example == nullptr || findings.Has(key_path)) continue;
+    const bool its =
+        std::find(key.kinds.begin(), key.kinds.end(), authority.kind) != key.kinds.end();
+    const std::string kind = "kind = " + Quote(Name(authority.kind));
+    if (its && key.example != nullptr && !findings.Has(key_path)) {
       findings.Add(authority.place, key_path,
                    "is missing, and " + kind + " needs it, for example: " + key.example);
-    } else if (findings.Has(key_path)) {
+    } else if (!its && findings.Has(key_path)) {
+      std::vector<std::string_view> names;
+      for (const Kind other : key.kinds) names.push_back(Name(other));
       findings.Add(findings.PlaceOf(key_path), key_path,
-                   "has no effect with kind = " + Quote(Name(authority.kind)) +
-                       "; remove it, or use " + kind);
+                   "has no effect with " + kind + "; remove it, or use kind = " + ListWords(names));
     }
+  }
+}
+
+void CheckHttp(const Authority& authority, const std::string& path, Findings& findings) {
+  if (authority.kind != AuthorityKind::kHttp) return;
+  const bool https = std::any_of(authority.urls.begin(), authority.urls.end(),
+                                 [](const HttpUrl& url) { return url.https; });
+  if (!https && findings.Has(path + ".ca_file")) {
+    findings.Add(findings.PlaceOf(path + ".ca_file"), path + ".ca_file",
+                 "has no effect without an https URL; remove it, or use one, for example: urls = "
+                 "[\"https://auth.internal/mail\"]");
+  }
+}
+
+// Whoever can log in at the pool is accepted, so that the login there must be one.
+void CheckLogin(const Authority& authority, const Config& config, const std::string& path,
+                Findings& findings) {
+  const std::string key = path + ".pool";
+  if (authority.kind != AuthorityKind::kLogin || !findings.Has(key) || !findings.Sound("pool")) {
+    return;
+  }
+  const auto add = [&](const std::string& message) {
+    findings.Add(findings.PlaceOf(key), key, message);
+  };
+  std::vector<std::string_view> names;
+  for (const Pool& pool : config.pools) names.push_back(pool.name);
+  const auto pool = std::find_if(config.pools.begin(), config.pools.end(),
+                                 [&](const Pool& p) { return p.name == authority.pool; });
+  if (pool == config.pools.end()) {
+    const auto nearest = Nearest(authority.pool, names);
+    return add("there is no pool " + Quote(authority.pool) + "; make one, for example: [pool." +
+               authority.pool + "] with members = [\"store1.internal:143\"]" +
+               (nearest.empty() ? "" : " (did you mean " + Quote(nearest) + "?)"));
+  }
+  if (pool->login != BackendLogin::kSame) {
+    return add("pool " + Quote(pool->name) + " has login = " + Quote(Name(pool->login)) +
+               ", so that anybody could log in there; use one with login = \"same\", for example "
+               "one of its own with the same members");
+  }
+  for (const Listener& listener : config.listeners) {
+    if (listener.pool != pool->name || listener.protocol == authority.protocol) continue;
+    return add("pool " + Quote(pool->name) + " serves " + std::string(Name(listener.protocol)) +
+               " (line " + std::to_string(listener.place.line) +
+               "), and a backend's port speaks one protocol; use protocol = " +
+               Quote(Name(listener.protocol)) + ", or another pool");
   }
 }
 
 }  // namespace
 
 Table<Authority> AuthorityTable() {
-  return {"[[authority]]",
-          {
-              ChoiceField("kind", &Authority::kind, "\"passwords\"",
-                          "Who checks passwords: the backend itself, or a password file.")
-                  .Required(),
-              TextField("name", &Authority::name, IsLabel, "1 to 64 of A-Z a-z 0-9 _ -",
-                        "\"staff\"", "Name in logs and metrics; unique.")
-                  .Default("the kind"),
-              NamesField("listeners", &Authority::listeners, "names of [[listener]] tables",
-                         "[\"imap-993\"]", "Decides about the clients of these listeners only.")
-                  .Default("all"),
-              ListField(
-                  "domains", &Authority::domains, ParseDomain, "domain names", "[\"example.org\"]",
-                  "Decides about users of these domains only: what stands behind the last @, in "
-                  "any case.")
-                  .Default("all, and users without a domain"),
-              PathField("file", &Authority::file, "\"/etc/gatepost/passwords\"",
-                        "Password file; required with kind = \"passwords\", and only then.")
-                  .Default("none"),
-          }};
+  return {
+      "[[authority]]",
+      {
+          ChoiceField("kind", &Authority::kind, "\"passwords\"",
+                      "Who checks passwords: the backend itself, a password file, a service that "
+                      "speaks nginx's auth_http protocol, or a login at another pool.")
+              .Required(),
+          TextField("name", &Authority::name, IsLabel, "1 to 64 of A-Z a-z 0-9 _ -", "\"staff\"",
+                    "Name in logs and metrics; unique.")
+              .Default("the kind"),
+          NamesField("listeners", &Authority::listeners, "names of [[listener]] tables",
+                     "[\"imap-993\"]", "Decides about the clients of these listeners only.")
+              .Default("all"),
+          ListField("domains", &Authority::domains, ParseDomain, "domain names",
+                    "[\"example.org\"]",
+                    "Decides about users of these domains only: what stands behind the last @, in "
+                    "any case.")
+              .Default("all, and users without a domain"),
+          PathField("file", &Authority::file, "\"/etc/gatepost/passwords\"",
+                    "Password file; required with kind = \"passwords\", and only then.")
+              .Default("none"),
+          ListField("urls", &Authority::urls, ParseHttpUrl, "http or https URLs",
+                    "[\"http://127.0.0.1:8080/auth\"]",
+                    "Where the service is asked; the others when the first does not work. Required "
+                    "with kind = \"http\".")
+              .Default("none"),
+          PathField("ca_file", &Authority::ca_file, "\"/etc/gatepost/auth-ca.pem\"",
+                    "Certificates (PEM) that the certificate of an https URL must descend from.")
+              .Default("the system's certificates"),
+          ListField("headers", &Authority::headers, ParseHttpHeader, "HTTP header fields",
+                    "[\"X-Auth-Key: 4711\"]", "Header fields that are added to each question.")
+              .Default("none"),
+          BooleanField("pass_client_certificate", &Authority::pass_client_certificate, "true",
+                       "Send the client's certificate whole (Auth-SSL-Cert)."),
+          BooleanField("resolve_client_host", &Authority::resolve_client_host, "true",
+                       "Look up the name of SMTP clients (Client-Host), which takes time."),
+          TextField("pool", &Authority::pool, IsLabel, "the NAME of a [pool.NAME]", "\"stores\"",
+                    "Where the client's credentials are tried; required with kind = \"login\".")
+              .Default("none"),
+          ChoiceField("protocol", &Authority::protocol, "\"imap\"",
+                      "What that pool's backends speak."),
+          IntegerField("max_concurrent", &Authority::max_concurrent, 1, 1000, "32",
+                       "Questions of each worker at a time; more wait."),
+          DurationField("connect_timeout", &Authority::connect_timeout, milliseconds(100),
+                        std::chrono::minutes(1), "\"2s\"",
+                        "Longest wait for a connection to one URL."),
+          DurationField("timeout", &Authority::timeout, milliseconds(100), std::chrono::minutes(2),
+                        "\"5s\"", "Longest wait for the answer of one URL, with the connecting."),
+      }};
 }
 
 bool MayDecide(const Authority& authority, const Listener& listener) {
@@ -124,6 +211,8 @@ void CheckAuthorities(const Config& config, Findings& findings) {
     }
     if (!findings.Sound(path)) continue;
     CheckKeysOfKind(authority, path, findings);
+    CheckHttp(authority, path, findings);
+    CheckLogin(authority, config, path, findings);
     const auto [first, fresh] = names.emplace(authority.name, i);
     if (!fresh) {
       findings.Add(findings.PlaceOf(path + ".name"), path + ".name",

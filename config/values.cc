@@ -137,6 +137,48 @@ std::optional<Network> ParseNetwork(std::string_view text) {
   return network;
 }
 
+std::optional<HttpUrl> ParseHttpUrl(std::string_view text) {
+  HttpUrl url;
+  url.https = text.starts_with("https://");
+  if (!url.https && !text.starts_with("http://")) return std::nullopt;
+  text.remove_prefix(url.https ? 8 : 7);
+  const size_t slash = std::min(text.find('/'), text.size());
+  std::string authority(text.substr(0, slash));
+  url.path = slash < text.size() ? std::string(text.substr(slash)) : "/";
+  const bool plain = std::all_of(url.path.begin(), url.path.end(),
+                                 [](char c) { return c > 0x20 && c < 0x7f && c != '#'; });
+  const size_t bracket = authority.rfind(']');
+  if (authority.find(':', bracket == std::string::npos ? 0 : bracket) == std::string::npos) {
+    authority += url.https ? ":443" : ":80";
+  }
+  const auto member = ParseMember(authority);
+  if (!plain || !member) return std::nullopt;
+  url.address = *member;
+  return url;
+}
+
+std::string Text(const HttpUrl& url) {
+  return (url.https ? "https://" : "http://") +
+         Text(SocketAddress{url.address.host, url.address.port});
+}
+
+std::optional<std::string> ParseHttpHeader(std::string_view text) {
+  const size_t colon = text.find(':');
+  if (colon == std::string_view::npos || colon == 0) return std::nullopt;
+  const std::string_view name = text.substr(0, colon);
+  const bool token = std::all_of(name.begin(), name.end(), [](char c) {
+    return IsAlphanumeric(c) ||
+           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+  });
+  std::string_view value = text.substr(colon + 1);
+  while (value.starts_with(' ')) value.remove_prefix(1);
+  const bool line = std::all_of(value.begin(), value.end(), [](char c) {
+    return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f;
+  });
+  if (!token || !line || value.empty() || value.ends_with(' ')) return std::nullopt;
+  return std::string(name) + ": " + std::string(value);
+}
+
 std::optional<KeyPin> ParseKeyPin(std::string_view text) {
   constexpr std::string_view kAlphabet =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -55,7 +55,7 @@ constexpr auto Names(ForwardClientAddress) {
   return std::to_array<std::string_view>({"none", "proxy-v2"});
 }
 constexpr auto Names(AuthorityKind) {
-  return std::to_array<std::string_view>({"backend", "passwords"});
+  return std::to_array<std::string_view>({"backend", "passwords", "http", "login"});
 }
 constexpr auto Names(LogFormat) {
   return std::to_array<std::string_view>({"logfmt", "json"});
@@ -90,7 +90,7 @@ static_assert(Name(BackendTls::kImplicit) == "implicit" && Names(BackendTls{}).s
 static_assert(Name(BackendLogin::kNone) == "none" && Names(BackendLogin{}).size() == 3);
 static_assert(Name(ForwardClientAddress::kProxyV2) == "proxy-v2" &&
               Names(ForwardClientAddress{}).size() == 2);
-static_assert(Name(AuthorityKind::kPasswords) == "passwords" && Names(AuthorityKind{}).size() == 2);
+static_assert(Name(AuthorityKind::kLogin) == "login" && Names(AuthorityKind{}).size() == 4);
 static_assert(Name(LogFormat::kJson) == "json" && Names(LogFormat{}).size() == 2);
 static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4);
 
@@ -112,6 +112,14 @@ static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4
 // ParseNetwork reads "192.0.2.0/24", "2001:db8::/32" or an address alone; nothing where bits are
 // set behind the prefix, since that is a typing error most of the time.
 [[nodiscard]] std::optional<Network> ParseNetwork(std::string_view text);
+
+// ParseHttpUrl reads "http://host[:port][/path]" or the same with https; without user information
+// and fragment. The reverse is Text, without the path, which may hold a secret.
+[[nodiscard]] std::optional<HttpUrl> ParseHttpUrl(std::string_view text);
+[[nodiscard]] std::string Text(const HttpUrl& url);
+
+// ParseHttpHeader reads "Name: value" (RFC 9110 §5.1 and §5.5), and returns it with one blank.
+[[nodiscard]] std::optional<std::string> ParseHttpHeader(std::string_view text);
 
 // ParseKeyPin reads a SHA-256 in base64, in its one canonical form.
 [[nodiscard]] std::optional<KeyPin> ParseKeyPin(std::string_view text);

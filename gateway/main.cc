@@ -14,6 +14,7 @@
 #include <string>
 
 #include "config/loader.h"
+#include "config/values.h"
 #include "gateway/auth/passwords.h"
 #include "gateway/process.h"
 #include "protocols/buffer.h"
@@ -136,6 +137,14 @@ void PrintAuthority(const auth::AuthorityRuntime& authority) {
       break;
     case config::AuthorityKind::kPasswords:
       what = fmt::format("{} users in {}", authority.passwords->size(), settings.file.string());
+      break;
+    case config::AuthorityKind::kHttp:
+      for (const config::HttpUrl& url : settings.urls) {
+        what += (what.empty() ? "" : ", else ") + config::Text(url);
+      }
+      break;
+    case config::AuthorityKind::kLogin:
+      what = fmt::format("a login at pool {} ({})", settings.pool, config::Name(settings.protocol));
       break;
   }
   fmt::print("  {:<12} {}{}\n", settings.name, what, clients);

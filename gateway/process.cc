@@ -119,18 +119,14 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(
     errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
   }
 
-  std::vector<std::string> pools;
-  for (const config::Pool& pool : settings.pools) pools.push_back(pool.name);
   for (const config::Authority& authority : settings.authorities) {
-    auto made = std::make_unique<auth::AuthorityRuntime>(authority, runtime.metrics);
-    if (authority.kind == config::AuthorityKind::kPasswords) {
-      if (auto loaded = auth::PasswordFile::Load(authority.file, pools)) {
-        made->passwords = std::move(*loaded);
-      } else {
-        errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
-      }
+    auto loaded = auth::LoadAuthority(authority, settings, runtime.directory.get(),
+                                      prepared.key_log, runtime.metrics);
+    if (loaded) {
+      runtime.authorities.push_back(std::move(*loaded));
+    } else {
+      errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
     }
-    runtime.authorities.push_back(std::move(made));
   }
   if (!errors.empty()) return tl::unexpected(std::move(errors));
 
@@ -224,6 +220,12 @@ uint64_t Server::OwnDescriptors() const {
     const uint64_t of_member =
         1 + uint64_t{pool.ready_connections} * WorkerCount();  // 1: the probe
     sum += of_member * pool.members.size();
+  }
+  for (const config::Authority& authority : runtime_->config.authorities) {
+    const bool connects = authority.kind == config::AuthorityKind::kHttp ||
+                          authority.kind == config::AuthorityKind::kLogin;
+    // As many again may lie ready, or be closing.
+    if (connects) sum += uint64_t{2} * authority.max_concurrent * WorkerCount();
   }
   return sum;
 }

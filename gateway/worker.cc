@@ -75,10 +75,10 @@ Worker::~Worker() {
   listeners_.clear();
   slots_.clear();
   ready_store_.reset();
+  authenticator_.reset();
   retired_sessions_.clear();
   buried_streams_.clear();
   io_->signer.reset();
-  authenticator_.reset();
   resolver_.reset();
   deadlines_.reset();
   end_of_iteration_.reset();

@@ -150,7 +150,8 @@ class ServerEngine {
   virtual void LoginSucceeded(const LoginReply& reply, Buffer& output) = 0;
 
   // LoginFailed appends the refusal; the client may try again. `text` overrides the standard text
-  // when not empty (control characters in it are replaced).
+  // when not empty (control characters in it are replaced); in SMTP, one that begins with a reply
+  // code, "535 5.7.8 Wrong", overrides ours with it.
   virtual void LoginFailed(LoginFailure reason, std::string_view text, Buffer& output) = 0;
 
   // Say appends a notice outside any command (before a close).

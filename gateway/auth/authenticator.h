@@ -5,6 +5,7 @@
 // password". SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -59,6 +60,15 @@ struct Verdict {
   std::optional<config::Member> backend;  // instead of the pool's members
   // Nothing: the client's own, or those of the pool's master user.
   std::optional<sasl::Credentials> backend_credentials;
+  // In the place of the client's own, where they are not empty.
+  std::string backend_user;
+  std::optional<sasl::Secret> backend_password;
+  // When not accepted: what the client is told instead of our words; for SMTP with its reply code,
+  // as protocols::ServerEngine::LoginFailed has it.
+  std::string message;
+  std::chrono::seconds wait{
+      0};                    // hold the refusal back for so long, where that is longer than ours
+  bool end_session = false;  // no other attempt on this connection
   const AuthorityRuntime* authority = nullptr;  // whose verdict it is; null: there is none for it
 };
 

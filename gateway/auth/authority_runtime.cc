@@ -4,6 +4,9 @@
 #include <strings.h>
 
 #include <algorithm>
+#include <utility>
+
+#include "gateway/backends/directory.h"
 
 namespace gatepost::auth {
 
@@ -58,6 +61,47 @@ bool AuthorityRuntime::Decides(const config::Listener& listener, std::string_vie
   return std::any_of(settings.domains.begin(), settings.domains.end(), [&](const std::string& own) {
     return own.size() == domain.size() && strncasecmp(own.data(), domain.data(), own.size()) == 0;
   });
+}
+
+tl::expected<std::unique_ptr<AuthorityRuntime>, std::vector<std::string>> LoadAuthority(
+    const config::Authority& authority, const config::Config& config,
+    const backends::Directory* directory, const std::shared_ptr<const tls::KeyLog>& key_log,
+    observe::Metrics& metrics) {
+  auto made = std::make_unique<AuthorityRuntime>(authority, metrics);
+  switch (authority.kind) {
+    case config::AuthorityKind::kBackend:
+      break;
+    case config::AuthorityKind::kPasswords: {
+      std::vector<std::string> pools;
+      for (const config::Pool& pool : config.pools) pools.push_back(pool.name);
+      auto loaded = PasswordFile::Load(authority.file, pools);
+      if (!loaded) return tl::unexpected(std::move(loaded.error()));
+      made->passwords = std::move(*loaded);
+      break;
+    }
+    case config::AuthorityKind::kHttp: {
+      if (std::none_of(authority.urls.begin(), authority.urls.end(),
+                       [](const config::HttpUrl& url) { return url.https; })) {
+        break;
+      }
+      tls::ClientOptions options;
+      if (authority.ca_file) options.ca_file = authority.ca_file->string();
+      options.alpn = "http/1.1";
+      options.key_log = key_log;
+      auto context = tls::ClientContext::Make(options);
+      if (!context) {
+        return tl::unexpected(
+            std::vector{"authority " + authority.name + ": " + context.error().text});
+      }
+      made->tls = std::move(*context);
+      break;
+    }
+    case config::AuthorityKind::kLogin:
+      if (directory == nullptr) break;  // which has been reported
+      made->login_pool = directory->Find(authority.pool, backends::FromConfig(authority.protocol));
+      break;
+  }
+  return made;
 }
 
 }  // namespace gatepost::auth

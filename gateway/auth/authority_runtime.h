@@ -8,10 +8,18 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
 
 #include "config/schema.h"
 #include "gateway/auth/passwords.h"
 #include "gateway/observe/metrics.h"
+#include "tls/client_context.h"
+
+namespace gatepost::backends {
+class Directory;
+class Pool;
+}  // namespace gatepost::backends
 
 namespace gatepost::auth {
 
@@ -41,11 +49,20 @@ struct AuthorityRuntime {
 
   const config::Authority& settings;
   std::shared_ptr<const PasswordFile> passwords;  // kind "passwords"
+  std::shared_ptr<const tls::ClientContext> tls;  // kind "http", for https
+  const backends::Pool* login_pool = nullptr;     // kind "login"
 
   std::array<observe::CounterId, static_cast<size_t>(Outcome::kCount)> outcomes;
   observe::HistogramId took_ok, took_denied, took_error;
   // Whether it gave an answer when it was asked last.
   mutable std::atomic<bool> up{true};
 };
+
+// LoadAuthority makes it with all that its kind needs; each error is one line that names the file.
+// `config` and `directory` must outlive it; `directory` and `key_log` may be null.
+[[nodiscard]] tl::expected<std::unique_ptr<AuthorityRuntime>, std::vector<std::string>>
+LoadAuthority(const config::Authority& authority, const config::Config& config,
+              const backends::Directory* directory,
+              const std::shared_ptr<const tls::KeyLog>& key_log, observe::Metrics& metrics);
 
 }  // namespace gatepost::auth

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/auth/http_authority.h"
+#include "gateway/auth/login_authority.h"
 #include "gateway/worker.h"
 
 namespace gatepost::auth {
@@ -73,6 +75,10 @@ std::unique_ptr<Chain> MakeChain(Worker& worker) {
           break;
         case config::AuthorityKind::kPasswords:
           return std::make_unique<PasswordAuthority>(worker.loop(), authority->passwords, answers);
+        case config::AuthorityKind::kHttp:
+          return std::make_unique<HttpAuthority>(worker, *authority, answers);
+        case config::AuthorityKind::kLogin:
+          return std::make_unique<LoginAuthority>(worker, *authority, answers);
       }
       return std::make_unique<BackendAuthority>();
     });

@@ -179,11 +179,10 @@ tl::expected<std::unique_ptr<Directory>, std::string> Directory::Make(const conf
                                                        metrics, std::move(master_password)));
     return {};
   };
-  const bool named =
-      std::any_of(config.authorities.begin(), config.authorities.end(),
-                  [](const config::Authority& authority) {
-                    return authority.kind != config::AuthorityKind::kBackend;
-                  });
+  const bool named = std::any_of(config.authorities.begin(), config.authorities.end(),
+                                 [](const config::Authority& authority) {
+                                   return authority.kind == config::AuthorityKind::kPasswords;
+                                 });
   for (const config::Listener& listener : config.listeners) {
     const protocols::Protocol protocol = FromConfig(listener.protocol);
     for (const config::Pool& settings : config.pools) {
@@ -191,6 +190,15 @@ tl::expected<std::unique_ptr<Directory>, std::string> Directory::Make(const conf
       // its name is given for, so every pool is made for each protocol in use.
       if (settings.name != listener.pool && !named) continue;
       if (auto added = add(settings, protocol); !added) return tl::unexpected(added.error());
+    }
+  }
+  for (const config::Authority& authority : config.authorities) {
+    if (authority.kind != config::AuthorityKind::kLogin) continue;
+    for (const config::Pool& settings : config.pools) {
+      if (settings.name != authority.pool) continue;
+      if (auto added = add(settings, FromConfig(authority.protocol)); !added) {
+        return tl::unexpected(added.error());
+      }
     }
   }
   return directory;

@@ -9,7 +9,7 @@ namespace gatepost::session {
 
 std::optional<auth::Verdict> Session::AskAuthority(const sasl::Credentials& credentials) {
   const std::string id = worker_.IdText(id_);
-  const net::Address local = client_->LocalAddress();
+  const net::Address local = proxied_ ? proxied_->destination : client_->LocalAddress();
   tls::Facts facts;
   auth::Request request{.id = id_,
                         .credentials = credentials,
@@ -17,6 +17,7 @@ std::optional<auth::Verdict> Session::AskAuthority(const sasl::Credentials& cred
                         .listener = listener_.settings,
                         .client = client_address_,
                         .local = local,
+                        .proxied = proxied_ != nullptr,
                         .session = id,
                         .client_name = login_->server->client_name(),
                         .attempt = uint32_t{failed_logins_} + deferred_logins_ + 1};
@@ -30,6 +31,9 @@ std::optional<auth::Verdict> Session::AskAuthority(const sasl::Credentials& cred
 
 void Session::NoteAuthority(const auth::Verdict& verdict) {
   login_->authority = verdict.authority;
+  login_->message = verdict.message;
+  login_->wait_ms = static_cast<uint64_t>(std::chrono::milliseconds(verdict.wait).count());
+  login_->end_session = verdict.end_session;
   login_->backend_decides = verdict.backend_decides;
   if (verdict.authority == nullptr || verdict.backend_decides) return;
   verdict.authority->Observe(worker_.shard(), auth::OutcomeOf(verdict),

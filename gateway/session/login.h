@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "gateway/session/session.h"
@@ -30,6 +31,9 @@ struct Session::Login {
   bool early = false;   // the opening was begun before the client's login
   bool waited = false;  // the connection was opened before it was needed
   protocols::LoginFailure failure = protocols::LoginFailure::kUnavailable;
+  std::string message;       // the authority's words for it; empty: ours
+  uint64_t wait_ms = 0;      // that the authority wants
+  bool end_session = false;  // so does it
   uint64_t penalty_ms = 0;
   protocols::ServerCounts counted;  // what metrics know already
 };

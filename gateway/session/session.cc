@@ -345,8 +345,7 @@ Session::Wait Session::BeginAuthentication(sasl::Credentials credentials) {
   mechanism_ = credentials.mechanism;
   user_ = credentials.authentication_identity.substr(0, kMaxLoggedUserBytes);
   login_started_ns_ = uv_hrtime();
-  login_->authority = nullptr;
-  login_->backend_decides = false;
+  NoteAuthority({});  // what the last one said is of the past
   if (credentials.mechanism == sasl::Mechanism::kExternal &&
       !credentials.authorization_identity.empty() &&
       credentials.authorization_identity != credentials.authentication_identity) {
@@ -403,6 +402,14 @@ bool Session::ChooseCredentials(auth::Verdict& verdict) {
   }
   // From here on the authority has vouched for the user.
   sasl::Credentials& own = *login_->credentials;
+  if (!verdict.backend_user.empty()) own.authentication_identity = std::move(verdict.backend_user);
+  if (verdict.backend_password) {
+    own = {sasl::Mechanism::kPlain,
+           {},
+           std::move(own.authentication_identity),
+           std::move(*verdict.backend_password)};
+    return true;
+  }
   const bool external = own.mechanism == sasl::Mechanism::kExternal;
   const config::BackendLogin login = pool_->settings().login;
   if (login == config::BackendLogin::kMaster ||
@@ -580,7 +587,8 @@ Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
   const auto first =
       static_cast<uint64_t>(worker_.runtime().config.limits.failed_login_delay.count());
   const unsigned doublings = std::min<unsigned>(std::max<unsigned>(failed_logins_, 1) - 1, 10);
-  login_->penalty_ms = temporary ? 0 : std::min(first << doublings, kMaxPenaltyMs);
+  login_->penalty_ms =
+      std::max(temporary ? 0 : std::min(first << doublings, kMaxPenaltyMs), login_->wait_ms);
   return Enter(Phase::kPenalty);
 }
 
@@ -588,10 +596,11 @@ Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
 Session::Wait Session::DoPenalty() {
   if (client_->failed()) return Close(CloseReason::kClientGone);
   if (!expired_ && login_->penalty_ms > 0) return Wait::kPenalty;
-  login_->server->LoginFailed(login_->failure, {}, login_->output);
+  login_->server->LoginFailed(login_->failure, login_->message, login_->output);
   FlushToClient();
   const uint32_t most = worker_.runtime().config.limits.max_failed_logins;
-  if (failed_logins_ >= most || deferred_logins_ >= kDeferredPerFailed * most) {
+  if (failed_logins_ >= most || deferred_logins_ >= kDeferredPerFailed * most ||
+      login_->end_session) {
     Say(Notice::kTooManyFailures);
     return Close(CloseReason::kTooManyFailures);
   }

@@ -25,6 +25,13 @@ constexpr size_t kMaxAuthLineBytes = 12288 - 2;
 constexpr size_t kMaxClientNameBytes = 255;  // RFC 5321 §4.5.3.1.2
 constexpr size_t kMaxFailureTextBytes = 400;
 
+// RFC 5321 §4.2.1: 4yz and 5yz.
+bool StartsWithErrorCode(std::string_view text) {
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  return text.size() > 4 && (text[0] == '4' || text[0] == '5') && digit(text[1]) &&
+         digit(text[2]) && text[3] == ' ';
+}
+
 }  // namespace
 
 ServerEngine::ServerEngine(protocols::ServerFacts facts) : facts_(std::move(facts)) {
@@ -317,13 +324,9 @@ void ServerEngine::LoginFailed(LoginFailure reason, std::string_view text, Buffe
       {"535 5.7.8 ", "Password expired"},
   }};
   const Words& words = kWords[static_cast<size_t>(reason)];
-  output << words.code;
-  if (text.empty()) {
-    output << words.text;
-  } else {
-    output << protocols::Printable(text, kMaxFailureTextBytes);
-  }
-  output << "\r\n";
+  const std::string shown = protocols::Printable(text, kMaxFailureTextBytes);
+  if (!StartsWithErrorCode(shown)) output << words.code;
+  output << (shown.empty() ? words.text : shown) << "\r\n";
 }
 
 void ServerEngine::Say(protocols::Notice notice, Buffer& output) {

@@ -600,7 +600,7 @@ login_timeout = '99999999999999999999h'
     {"authority_kind", R"([[authority]]
 kind = 'password'
 )", "CLP",
-     R"(g.toml:2:8: authority[1].kind: "password" is not allowed; use "backend" or "passwords", for example: kind = "passwords" (did you mean "passwords"?))"},
+     R"(g.toml:2:8: authority[1].kind: "password" is not allowed; use "backend", "passwords", "http" or "login", for example: kind = "passwords" (did you mean "passwords"?))"},
     {"authority_without_file", R"([[authority]]
 kind = 'passwords'
 )", "CLP",
@@ -612,7 +612,62 @@ kind = 'backend'
     {"authority_without_kind", R"([[authority]]
 file = 'p'
 )", "CLP",
-     R"(g.toml:1:1: authority[1].kind: is missing; use "backend" or "passwords", for example: kind = "passwords")"},
+     R"(g.toml:1:1: authority[1].kind: is missing; use "backend", "passwords", "http" or "login", for example: kind = "passwords")"},
+    {"authority_without_urls", R"([[authority]]
+kind = 'http'
+)", "CLP",
+     R"(g.toml:1:1: authority[1].urls: is missing, and kind = "http" needs it, for example: urls = ["http://127.0.0.1:8080/auth"])"},
+    {"authority_key_of_another_kind", R"([[authority]]
+kind = 'backend'
+timeout = '1s'
+)", "CLP",
+     R"(g.toml:3:11: authority[1].timeout: has no effect with kind = "backend"; remove it, or use kind = "http")"},
+    {"authority_url", R"([[authority]]
+kind = 'http'
+urls = ['http://a/', 'ftp://a/']
+)", "CLP",
+     R"(g.toml:3:22: authority[1].urls[2]: "ftp://a/" is not allowed; use http or https URLs, for example: urls = ["http://127.0.0.1:8080/auth"])"},
+    {"authority_header", R"([[authority]]
+kind = 'http'
+urls = ['http://a/']
+headers = ['no colon']
+)", "CLP",
+     R"(g.toml:4:12: authority[1].headers[1]: "no colon" is not allowed; use HTTP header fields, for example: headers = ["X-Auth-Key: 4711"])"},
+    {"authority_ca_without_https", R"([[authority]]
+kind = 'http'
+urls = ['http://a/']
+ca_file = 'c'
+)", "CLP",
+     R"(g.toml:4:11: authority[1].ca_file: has no effect without an https URL; remove it, or use one, for example: urls = ["https://auth.internal/mail"])"},
+    {"authority_login_without_pool", R"([[authority]]
+kind = 'login'
+)", "CLP",
+     R"(g.toml:1:1: authority[1].pool: is missing, and kind = "login" needs it, for example: pool = "stores")"},
+    {"authority_login_at_no_pool", R"([[authority]]
+kind = 'login'
+pool = 'b'
+)", "CLP",
+     R"(g.toml:3:8: authority[1].pool: there is no pool "b"; make one, for example: [pool.b] with members = ["store1.internal:143"])"},
+    {"authority_login_in_another_protocol", R"([[authority]]
+kind = 'login'
+pool = 'a'
+protocol = 'pop3'
+)", "CLP",
+     R"(g.toml:3:8: authority[1].pool: pool "a" serves imap (line 8), and a backend's port speaks one protocol; use protocol = "imap", or another pool)"},
+    {"authority_login_where_there_is_none", R"([[authority]]
+kind = 'login'
+pool = 'b'
+protocol = 'smtp'
+[pool.b]
+members = ['c:25']
+login = 'none'
+)", "CLP",
+     R"(g.toml:3:8: authority[1].pool: pool "b" has login = "none", so that anybody could log in there; use one with login = "same", for example one of its own with the same members)"},
+    {"authority_urls_of_another_kind", R"([[authority]]
+kind = 'backend'
+max_concurrent = 3
+)", "CLP",
+     R"(g.toml:3:18: authority[1].max_concurrent: has no effect with kind = "backend"; remove it, or use kind = "http" or "login")"},
     {"authority_for_no_listener", R"([[authority]]
 kind = 'backend'
 listeners = ['imap-144']

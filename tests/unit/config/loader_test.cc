@@ -289,7 +289,7 @@ user = "no-such-user"
                 "2:9: certificate[1].chain: \"/nonexistent/c.pem\" cannot be read: "
                 "No such file or directory\n" +
                 at + "3:7: certificate[1].key: \"/\" cannot be read: Is a directory\n" + at +
-                "6:8: authority.file: \"/nonexistent/passwords\" cannot be read: "
+                "6:8: authority[1].file: \"/nonexistent/passwords\" cannot be read: "
                 "No such file or directory\n" +
                 at +
                 "8:8: log.file: \"/nonexistent/log\" cannot be written: "

@@ -113,6 +113,13 @@ std::string FileWith(const Row& row) {
     heading = "[" + heading + "]";
   }
   if (row.table == "pool.NAME") heading = "[pool.stores]";
+  if (row.table == "authority" && row.name != "file" && row.name != "kind") {
+    tables[heading] = {{"kind", "kind = 'http'"}, {"urls", "urls = ['https://a/b']"}};
+    if (row.name == "pool" || row.name == "protocol") {
+      tables["[[listener]]"]["protocol"] = "protocol = 'imap'";
+      tables[heading] = {{"kind", "kind = 'login'"}, {"pool", "pool = 'stores'"}};
+    }
+  }
   if (row.table == "authority" && row.name == "listeners") {
     tables["[[listener]]"]["name"] = "name = 'imap-993'";
   }

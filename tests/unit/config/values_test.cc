@@ -101,5 +101,29 @@ TEST(Label, IsSafeInLogsAndMetrics) {
   }
 }
 
+TEST(HttpUrl, IsTakenApart) {
+  EXPECT_EQ(ParseHttpUrl("http://127.0.0.1:8080/auth?a=b"),
+            (HttpUrl{false, {"127.0.0.1", 8080}, "/auth?a=b"}));
+  EXPECT_EQ(ParseHttpUrl("https://auth.internal"), (HttpUrl{true, {"auth.internal", 443}, "/"}));
+  EXPECT_EQ(ParseHttpUrl("http://[::1]/x"), (HttpUrl{false, {"::1", 80}, "/x"}));
+  EXPECT_EQ(ParseHttpUrl("http://[::1]:81"), (HttpUrl{false, {"::1", 81}, "/"}));
+  for (const char* wrong :
+       {"", "http://", "http:///x", "ftp://a/", "a.example/x", "http://user@a/", "http://a:0/",
+        "http://a:99999/", "http://a b/", "http://a/ b", "http://a/#f", "http://a/\r\nX: y",
+        "http://[::1/", "HTTP://a/", "http://a:/"}) {
+    EXPECT_FALSE(ParseHttpUrl(wrong)) << wrong;
+  }
+  EXPECT_EQ(Text(*ParseHttpUrl("https://[2001:db8::1]/secret")), "https://[2001:db8::1]:443");
+}
+
+TEST(HttpHeader, IsOneFieldOnOneLine) {
+  EXPECT_EQ(ParseHttpHeader("X-Key:  a b"), "X-Key: a b");
+  EXPECT_EQ(ParseHttpHeader("X:y"), "X: y");
+  for (const char* wrong :
+       {"", "X", ": a", "X:", "X: ", "X Y: a", "X: a\r\nY: b", "X: a ", "X\n: a"}) {
+    EXPECT_FALSE(ParseHttpHeader(wrong)) << wrong;
+  }
+}
+
 }  // namespace
 }  // namespace gatepost::config

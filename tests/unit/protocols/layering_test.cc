@@ -47,6 +47,7 @@ const std::vector<Library>& Libraries() {
       {"civetweb.h", {"gateway"}},
       {"CLI/", {"gateway"}},
       {"crypt.h", {"gateway"}},
+      {"boost/beast/http/", {"gateway"}},
       {"cap-ng.h", {"gateway"}},
   };
   return kLibraries;

@@ -247,5 +247,22 @@ TEST(SmtpServerEngine, CountsWhatWentWrong) {
   EXPECT_EQ(other.counts().unknown_mechanisms, 1U);
 }
 
+TEST(SmtpServerEngine, ARefusalMayBringItsOwnReplyCode) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"454 4.3.0 Later", "454 4.3.0 Later\r\n"},
+      {"550 no", "550 no\r\n"},
+      {"250 yes", "535 5.7.8 250 yes\r\n"},
+      {"5350 no", "535 5.7.8 5350 no\r\n"},
+      {"535 ", "535 5.7.8 535 \r\n"},
+      {"550 a\r\n250 b", "550 a??250 b\r\n"},
+  };
+  for (const auto& [text, expected] : cases) {
+    ServerEngine engine({});
+    protocols::Buffer output;
+    engine.LoginFailed(LoginFailure::kBadCredentials, text, output);
+    EXPECT_EQ(output.view(), expected);
+  }
+}
+
 }  // namespace
 }  // namespace gatepost::smtp

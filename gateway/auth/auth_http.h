@@ -1,0 +1,62 @@
+// nginx's auth_http protocol as text: the header fields of a question, and what those of an answer
+// mean.
+//
+// nginx.org/en/docs/mail/ngx_mail_auth_http_module.html. No I/O. Pure functions and one collector.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "gateway/auth/authenticator.h"
+#include "protocols/buffer.h"
+
+namespace gatepost::auth {
+
+// Question is the part of a request that is the same at every endpoint: whole header lines. Between
+// the two parts stands Client-Host, where that is asked for. Both hold the password.
+struct Question {
+  protocols::Buffer before;
+  protocols::Buffer after;
+};
+
+struct QuestionOptions {
+  bool client_certificate = false;        // the whole of it, as PEM
+  std::vector<std::string> headers = {};  // "Name: value", literally
+};
+
+// MakeQuestion writes `request` as nginx does; but of user and password every byte is encoded that
+// is not a letter, a digit or one of "_.~-".
+[[nodiscard]] Question MakeQuestion(const Request& request, const QuestionOptions& options);
+
+// HttpAnswer collects the fields of a response.
+class HttpAnswer {
+ public:
+  // Take notes a header field, in any case; unknown ones are ignored.
+  void Take(std::string_view name, std::string_view value);
+
+  // Finish says what the answer means, once. An error is one line: the answer makes no sense.
+  struct Wait {
+    std::chrono::seconds time;  // then ask the same again
+  };
+  struct Meaning {
+    std::optional<Wait> wait;  // else the verdict
+    Verdict verdict;
+  };
+  [[nodiscard]] tl::expected<Meaning, std::string> Finish(protocols::Protocol protocol);
+
+ private:
+  void Set(std::optional<std::string>& field, std::string_view name, std::string_view value);
+  void Refuse(protocols::Protocol protocol, Verdict& verdict) const;
+
+  std::optional<std::string> status_, server_, port_, user_, wait_, code_;
+  std::optional<sasl::Secret> password_;
+  std::string problem_;
+};
+
+}  // namespace gatepost::auth

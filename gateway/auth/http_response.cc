@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/auth/http_response.h"
+
+#include <boost/beast/http/basic_parser.hpp>
+#include <boost/beast/http/error.hpp>
+#include <utility>
+
+namespace gatepost::auth {
+namespace {
+
+namespace http = boost::beast::http;
+using ErrorCode = boost::beast::error_code;
+
+}  // namespace
+
+// Parser hands fields on, and keeps nothing.
+struct HttpResponse::Parser final : http::basic_parser<false> {
+  explicit Parser(OnField to) : on_field(std::move(to)) {
+    eager(true);
+    header_limit(kMaxHeaderBytes);
+    body_limit(UINT64_MAX);  // nothing of it is kept
+  }
+
+  void on_request_impl(http::verb, boost::beast::string_view, boost::beast::string_view, int,
+                       ErrorCode& error) override {
+    error = {};
+  }
+  void on_response_impl(int status, boost::beast::string_view, int, ErrorCode& error) override {
+    code = static_cast<unsigned>(status);
+    error = {};
+  }
+  void on_field_impl(http::field, boost::beast::string_view name, boost::beast::string_view value,
+                     ErrorCode& error) override {
+    on_field({name.data(), name.size()}, {value.data(), value.size()});
+    error = {};
+  }
+  void on_header_impl(ErrorCode& error) override { error = {}; }
+  void on_body_init_impl(const boost::optional<uint64_t>&, ErrorCode& error) override {
+    error = {};
+  }
+  size_t on_body_impl(boost::beast::string_view body, ErrorCode& error) override {
+    error = {};
+    return body.size();
+  }
+  void on_chunk_header_impl(uint64_t, boost::beast::string_view, ErrorCode& error) override {
+    error = {};
+  }
+  size_t on_chunk_body_impl(uint64_t, boost::beast::string_view body, ErrorCode& error) override {
+    error = {};
+    return body.size();
+  }
+  void on_finish_impl(ErrorCode& error) override { error = {}; }
+
+  OnField on_field;
+  unsigned code = 0;
+};
+
+HttpResponse::HttpResponse(OnField on_field)
+    : parser_(std::make_unique<Parser>(std::move(on_field))) {}
+
+HttpResponse::~HttpResponse() = default;
+
+HttpResponse::Status HttpResponse::Consume(protocols::Buffer& input) {
+  while (!input.empty() && !parser_->is_done()) {
+    ErrorCode error;
+    const std::string_view bytes = input.view();
+    const size_t taken = parser_->put(boost::asio::buffer(bytes.data(), bytes.size()), error);
+    input.Consume(taken);
+    if (error == http::error::need_more) break;
+    if (error) {
+      error_ = error.message();
+      return Status::kMalformed;
+    }
+    if (taken == 0) break;
+  }
+  return StatusNow();
+}
+
+HttpResponse::Status HttpResponse::End() {
+  if (parser_->is_done()) return Status::kDone;
+  ErrorCode error;
+  if (parser_->got_some()) parser_->put_eof(error);
+  if (error || !parser_->is_done()) {
+    error_ = error ? error.message() : "no response";
+    return Status::kMalformed;
+  }
+  return Status::kDone;
+}
+
+HttpResponse::Status HttpResponse::StatusNow() const {
+  if (parser_->is_done()) return Status::kDone;
+  return parser_->is_header_done() ? Status::kHeader : Status::kMore;
+}
+
+unsigned HttpResponse::code() const {
+  return parser_->code;
+}
+
+bool HttpResponse::keep_alive() const {
+  return parser_->is_done() && parser_->keep_alive();
+}
+
+}  // namespace gatepost::auth

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gateway/auth/login_authority.h"
+
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "gateway/backends/opening.h"
+#include "gateway/net/deadlines.h"
+#include "gateway/net/stream.h"
+#include "gateway/worker.h"
+
+namespace gatepost::auth {
+namespace {
+
+using protocols::LoginFailure;
+
+Verdict Refusal(LoginFailure reason, std::string detail) {
+  Verdict verdict;
+  verdict.reason = reason;
+  verdict.detail = std::move(detail);
+  return verdict;
+}
+
+}  // namespace
+
+// Attempt is one login, at one member after the other until one has an opinion.
+class LoginAuthority::Attempt final : private net::Deadlines::Entry,
+                                      public backends::Opening::Observer,
+                                      public net::Stream::Observer {
+ public:
+  Attempt(LoginAuthority& owner, const Request& request)
+      : owner_(owner),
+        pool_(*owner.authority_.login_pool),
+        id_(request.id),
+        credentials_(request.credentials.Clone()),
+        order_(pool_.Order(credentials_.authentication_identity)) {}
+  ~Attempt() { Drop(); }
+
+  [[nodiscard]] bool running() const { return running_; }
+
+  // Start begins with the first member.
+  void Start() {
+    running_ = true;
+    Open();
+  }
+
+ private:
+  [[nodiscard]] const config::Member& member() const {
+    return pool_.settings().members[order_[turn_]];
+  }
+
+  void Open() {
+    opening_ = std::make_unique<backends::Opening>(owner_.worker_, pool_, member(), false,
+                                                   std::string(), *this);
+  }
+
+  void OnOpened(backends::Opening&) override {
+    const std::unique_ptr<backends::Opening> opening = std::move(opening_);
+    switch (opening->state()) {
+      case backends::Opening::State::kOpening:
+        return;
+      case backends::Opening::State::kFailed:
+        return NextMember(opening->error());
+      case backends::Opening::State::kMisconfigured:
+        return End(Refusal(LoginFailure::kBackendMisconfigured, opening->error()));
+      case backends::Opening::State::kReady:
+        break;
+    }
+    stream_ = opening->TakeStream(*this);
+    engine_ = opening->TakeEngine();
+    input_ = opening->TakeInput();
+    owner_.worker_.deadlines().Arm(*this,
+                                   static_cast<uint64_t>(pool_.settings().login_timeout.count()));
+    engine_->LogIn(credentials_);
+    Talk();
+  }
+
+  void OnPlaintext(net::Stream&, net::Bytes plaintext) override {
+    input_.Append(net::AsText(plaintext));
+    Talk();
+  }
+
+  void OnStreamEvent(net::Stream&, net::Stream::Event event) override {
+    switch (event) {
+      case net::Stream::Event::kTlsEstablished:
+      case net::Stream::Event::kDrained:
+        return;
+      case net::Stream::Event::kEnd:
+        return Trouble("closed", "the backend closed the connection during the login");
+      case net::Stream::Event::kFailed: {
+        const std::string error = stream_->error();
+        return Trouble(backends::CountFailure(owner_.worker_, pool_, *stream_), error);
+      }
+    }
+  }
+
+  void OnDeadline() override {
+    timed_out_ = true;
+    Trouble("timeout", "the backend did not answer in time");
+  }
+
+  void Talk() {
+    protocols::Buffer output;
+    const protocols::ClientAction action = engine_->Next(input_, output);
+    stream_->Write(output.view());
+    if (std::holds_alternative<protocols::LoggedIn>(action)) {
+      backends::ReportSuccess(owner_.worker_, pool_, backends::Stage::kLogin, member());
+      protocols::Buffer farewell;
+      engine_->LogOut(farewell);
+      stream_->Write(farewell.view());
+      Verdict verdict;
+      verdict.accepted = true;
+      return End(std::move(verdict));
+    }
+    if (const auto* refused = std::get_if<protocols::Refused>(&action)) {
+      return End(Refusal(refused->reason, "the backend said: " + refused->text));
+    }
+    if (const auto* failed = std::get_if<protocols::Failed>(&action)) {
+      const std::string detail = backends::Describe(*failed);
+      if (failed->reason == protocols::BackendFailure::kUnencodable) {
+        return End(Refusal(LoginFailure::kBadCredentials, detail));
+      }
+      if (backends::IsMisconfigured(failed->reason)) {
+        return End(Refusal(LoginFailure::kBackendMisconfigured, detail));
+      }
+      return Trouble(backends::CauseOf(*failed), detail);
+    }
+  }
+
+  // Trouble is the member's: it has said nothing about the credentials.
+  void Trouble(std::string_view cause, const std::string& detail) {
+    backends::ReportFailure(owner_.worker_, pool_, backends::Stage::kLogin, member(), cause,
+                            detail);
+    NextMember(detail);
+  }
+
+  void NextMember(const std::string& detail) {
+    Drop();
+    if (++turn_ < order_.size()) return Open();
+    Verdict verdict = Refusal(LoginFailure::kUnavailable, detail);
+    verdict.timed_out = timed_out_;
+    End(std::move(verdict));
+  }
+
+  void Drop() {
+    net::Deadlines::Disarm(*this);
+    engine_.reset();
+    input_.Clear();
+    if (stream_) owner_.worker_.Bury(std::move(stream_));
+  }
+
+  // End destroys the attempt.
+  void End(Verdict verdict) { owner_.Finish(id_, std::move(verdict)); }
+
+  LoginAuthority& owner_;
+  const backends::Pool& pool_;
+  const SessionId id_;
+  const sasl::Credentials credentials_;
+  const std::vector<uint32_t> order_;  // of the pool's members
+  size_t turn_ = 0;
+  bool running_ = false;
+  bool timed_out_ = false;
+  std::unique_ptr<backends::Opening> opening_;
+  std::unique_ptr<net::Stream> stream_;
+  std::unique_ptr<protocols::ClientEngine> engine_;
+  protocols::Buffer input_;
+};
+
+LoginAuthority::LoginAuthority(Worker& worker, const AuthorityRuntime& authority, Answers& answers)
+    : worker_(worker), authority_(authority), answers_(answers) {}
+
+LoginAuthority::~LoginAuthority() = default;
+
+std::optional<Verdict> LoginAuthority::Check(const Request& request) {
+  const sasl::Credentials& credentials = request.credentials;
+  if (credentials.mechanism == sasl::Mechanism::kExternal) {
+    Verdict verdict;
+    verdict.accepted = true;
+    return verdict;
+  }
+  if (!credentials.authorization_identity.empty() &&
+      credentials.authorization_identity != credentials.authentication_identity) {
+    // The store may allow it there; here nobody has said so (RFC 4422 §3.4.1).
+    return Refusal(LoginFailure::kAuthorizationDenied, {});
+  }
+  if (waiting_.size() >= kWaiting) {
+    return Refusal(LoginFailure::kUnavailable, "too many logins wait for the authority");
+  }
+  attempts_[KeyOf(request.id)] = std::make_unique<Attempt>(*this, request);
+  waiting_.push_back(KeyOf(request.id));
+  StartNext();
+  return std::nullopt;
+}
+
+void LoginAuthority::Cancel(SessionId id) {
+  const auto found = attempts_.find(KeyOf(id));
+  if (found == attempts_.end()) return;
+  if (found->second->running()) --running_;
+  attempts_.erase(found);
+  StartNext();
+}
+
+void LoginAuthority::StartNext() {
+  while (running_ < authority_.settings.max_concurrent && !waiting_.empty()) {
+    const auto found = attempts_.find(waiting_.front());
+    waiting_.pop_front();
+    if (found == attempts_.end() || found->second->running()) continue;
+    ++running_;
+    found->second->Start();
+  }
+}
+
+void LoginAuthority::Finish(SessionId id, Verdict verdict) {
+  attempts_.erase(KeyOf(id));
+  --running_;
+  StartNext();
+  answers_.OnVerdict(id, std::move(verdict));
+}
+
+}  // namespace gatepost::auth
