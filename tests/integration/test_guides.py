@@ -2,12 +2,15 @@
 # a client does with it what it then does with Gatepost and the new one.
 # SPDX-License-Identifier: Apache-2.0
 import base64
+import http.server
 import pathlib
 import re
 import socket
 import subprocess
 import tempfile
+import threading
 import unittest
+import urllib.parse
 
 import clients
 from gatepost import (HOST, SOURCE, Port, certificates, run_directory, run_gatepost, spawn,
@@ -21,8 +24,10 @@ CONNECT = {"imap": clients.imap, "pop3": clients.pop3, "smtp": clients.smtp}
 
 
 def setUpModule():
-    global backends
+    global backends, auth
     backends = start_backends()
+    auth = AuthService()
+    unittest.addModuleCleanup(auth.close)
     both = run_directory() / "both.pem"
     both.write_text(certificates().chain.read_text() + certificates().key.read_text())
 
@@ -30,6 +35,33 @@ def setUpModule():
 def block(guide, language):
     return re.search(rf"^```{language}\n(.*?)^```", (FOLDER / guide).read_text(),
                      re.MULTILINE | re.DOTALL)[1]
+
+
+class AuthService:
+    """An auth_http service as people have it: every user of the backends, where their mail lives."""
+
+    def __init__(self):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):  # noqa: N802, the library's name
+                user = urllib.parse.unquote(self.headers["Auth-User"])
+                good = backends.users.get(user) == urllib.parse.unquote(self.headers["Auth-Pass"])
+                port = {"imap": backends.imap_port, "pop3": backends.pop3_port,
+                        "smtp": backends.smtp_noauth_port}[self.headers["Auth-Protocol"]]
+                self.send_response(200)
+                for name, value in ((("Auth-Status", "OK"), ("Auth-Server", HOST), ("Auth-Port", port))
+                                    if good else (("Auth-Status", "no"), ("Auth-Wait", 1))):
+                    self.send_header(name, str(value))
+                self.end_headers()
+
+            def log_message(self, *arguments):
+                pass
+        self._server = http.server.ThreadingHTTPServer((HOST, 0), Handler)
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
 
 
 class Setup:
@@ -53,7 +85,7 @@ class Setup:
         members = {"store.internal:143": backends.imap_port, "store.internal:110": backends.pop3_port,
                    "store.internal:10143": backends.imap_proxied_port,
                    "relay.internal:25": backends.smtp_noauth_port,
-                   "relay.internal:587": backends.smtp_port}
+                   "relay.internal:587": backends.smtp_port, "auth.internal:9000": auth.port}
         for name, port in members.items():
             text = text.replace(name, f"{HOST}:{port}")
         text = text.replace("host=store.internal port=%{if;%s;eq;imap;143;110}",
@@ -64,6 +96,7 @@ class Setup:
             text = text.replace(f"/etc/gatepost/tls/{name}", str(file))
         text = re.sub(r', "\[::\]:\d+"', "", text)
         for pattern, wanted in ((r'"0\.0\.0\.0:(\d+)"', '"{}:{}"'),  # Gatepost
+                                (r"(?<=listen )(\d+)\b", "{}:{}"),  # nginx
                                 (r"(?<=bind ):(\d+)\b", "{}:{}"),  # HAProxy
                                 (r"(?<=accept = )(\d+)\b", "{}:{}"),  # stunnel
                                 (r"(?m)^    port = (\d+)$", "    address = {}\n    port = {}")):  # Dovecot
@@ -97,6 +130,12 @@ def program(*command):
             return subprocess.Popen([word.format(file) for word in command], stdin=subprocess.DEVNULL,
                                     stdout=output, stderr=output)
     return start
+
+
+def nginx(text, directory):
+    text = (f"daemon off; pid {directory}/pid; error_log {directory}/error error;\n"
+            "include /etc/nginx/modules-enabled/50-mod-mail.conf;\nevents {}\n" + text)
+    return program("nginx", "-c", "{}")(text, directory)
 
 
 def dovecot(text, directory):
@@ -144,6 +183,9 @@ class Guides(unittest.TestCase):
         now = self.run_with(block(guide, "toml"), new)
         for before in found:  # all that worked still does; there may be more
             self.assertEqual({name: now[name] for name in before}, before)
+
+    def test_nginx(self):
+        self.check("from-nginx-mail.md", ("nginx", nginx))
 
     def test_dovecot(self):
         self.check("from-dovecot-proxy.md", ("dovecot", dovecot))
