@@ -174,6 +174,7 @@ struct Tls {
 struct Limits {
   uint32_t max_connections = 0;  // 0: what the descriptor limit allows
   uint32_t max_connections_per_address = 100;
+  uint32_t max_sessions_per_user = 0;   // logged in, over all protocols; 0: no limit
   milliseconds login_timeout{120'000};  // absolute, from accept to a successful login
   milliseconds proxy_header_timeout{5'000};
   milliseconds tls_handshake_timeout{15'000};
@@ -182,6 +183,16 @@ struct Limits {
   uint32_t max_bad_commands = 10;
   uint32_t max_line_bytes = 8192;
   uint32_t max_literal_bytes = 65536;
+};
+
+// Failed logins by client network (an IPv4 address or an IPv6 /64), by user and by both; 0: no
+// limit.
+struct Throttle {
+  uint32_t max_failures_per_address = 50;
+  uint32_t max_failures_per_user = 100;
+  uint32_t max_failures_per_user_and_address = 10;
+  milliseconds half_life{30 * 60'000};
+  std::vector<Network> exempt_networks;
 };
 
 struct IdleTimeouts {
@@ -219,6 +230,7 @@ struct Config {
   std::vector<Authority> authorities;  // the first that is for a client decides; never empty
   Tls tls;
   Limits limits;
+  Throttle throttle;
   IdleTimeouts idle_timeouts;
   Log log;
   Admin admin;

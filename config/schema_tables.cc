@@ -222,6 +222,9 @@ Table<Limits> LimitsTable() {
                        "Clients at a time, in all; 0: what the descriptor limit allows."),
           IntegerField("max_connections_per_address", &Limits::max_connections_per_address, 1,
                        kMillion, "100", "Clients at a time from one IP address."),
+          IntegerField("max_sessions_per_user", &Limits::max_sessions_per_user, 0, kMillion, "50",
+                       "Logged-in sessions at a time of one user, over all protocols; 0: no "
+                       "limit."),
           DurationField("login_timeout", &Limits::login_timeout, kShort, hours(1), "\"2m\"",
                         "From accepting a client to its successful login, whatever it does."),
           DurationField("proxy_header_timeout", &Limits::proxy_header_timeout, kShort, minutes(1),
@@ -232,14 +235,42 @@ Table<Limits> LimitsTable() {
                        "Failed logins after which a connection is closed."),
           DurationField("failed_login_delay", &Limits::failed_login_delay, kNone, seconds(15),
                         "\"1s\"",
-                        "Wait before the first failed login is answered; doubles with each, at "
-                        "most 15s."),
+                        "Wait before the first failed login is answered; doubles with each of "
+                        "the connection, and as the client comes nearer to a limit of "
+                        "[throttle]; at most 15s."),
           IntegerField("max_bad_commands", &Limits::max_bad_commands, 1, 1000, "10",
                        "Commands not understood after which a connection is closed."),
           IntegerField("max_line_bytes", &Limits::max_line_bytes, 1024, 1024 * 1024, "8192",
                        "Longest command line before login."),
           IntegerField("max_literal_bytes", &Limits::max_literal_bytes, 256, 1024 * 1024, "65536",
                        "Largest IMAP literal before login."),
+      }};
+}
+
+Table<Throttle> ThrottleTable() {
+  constexpr uint32_t kMost = 10'000;
+  return {
+      "[throttle]",
+      {
+          IntegerField("max_failures_per_address", &Throttle::max_failures_per_address, 0, kMost,
+                       "50",
+                       "Wrong passwords from one IPv4 address or IPv6 /64 after which it is "
+                       "refused; 0: no limit."),
+          IntegerField("max_failures_per_user", &Throttle::max_failures_per_user, 0, kMost, "100",
+                       "Wrong passwords for one user, from anywhere, after which it is refused "
+                       "where it has not logged in lately; 0: no limit."),
+          IntegerField("max_failures_per_user_and_address",
+                       &Throttle::max_failures_per_user_and_address, 0, kMost, "10",
+                       "Wrong passwords for one user from one address after which it is refused "
+                       "there; 0: no limit."),
+          DurationField("half_life", &Throttle::half_life, seconds(1), hours(24), "\"30m\"",
+                        "How long a refusal lasts, and after which time half of the failures are "
+                        "forgotten."),
+          ListField("exempt_networks", &Throttle::exempt_networks, ParseNetwork, kNetworks,
+                    "[\"192.0.2.0/24\", \"2001:db8::/32\"]",
+                    "Clients whose failures are neither counted nor refused: a webmail server, "
+                    "monitoring, a proxy that hides who its clients are.")
+              .Default("none"),
       }};
 }
 
@@ -270,6 +301,7 @@ SchemaTables::SchemaTables()
       authority(AuthorityTable()),
       tls(TlsTable()),
       limits(LimitsTable()),
+      throttle(ThrottleTable()),
       idle_timeout{"[idle_timeout]",
                    {
                        DurationField("imap", &IdleTimeouts::imap, seconds(1), hours(24), "\"31m\"",

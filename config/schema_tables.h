@@ -30,6 +30,7 @@ struct SchemaTables {
   Table<Authority> authority;
   Table<Tls> tls;
   Table<Limits> limits;
+  Table<Throttle> throttle;
   Table<IdleTimeouts> idle_timeout;
   Table<Log> log;
   Table<Admin> admin;
@@ -45,6 +46,7 @@ struct SchemaTables {
     visit(authority);
     visit(tls);
     visit(limits);
+    visit(throttle);
     visit(idle_timeout);
     visit(log);
     visit(admin);

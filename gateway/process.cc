@@ -281,6 +281,7 @@ bool Server::Prepare() {
       std::make_unique<net::ConnectionLimits>(limit, settings.limits.max_connections_per_address);
   runtime_->failure_filter = std::make_unique<session::FailureFilter>(
       static_cast<uint64_t>(settings.log.failed_handshake_interval.count()));
+  runtime_->throttle = std::make_unique<auth::Throttle>(settings.throttle);
   runtime_->log->Write(wanted > possible ? Level::kWarning : Level::kInfo, "limits",
                        {{"descriptors", descriptors_},
                         {"sessions", limit},
@@ -299,6 +300,20 @@ void Server::RegisterMetrics() {
     metrics.AtScrape(metric, [read] { return Samples{{{}, read()}}; });
   };
   Runtime& runtime = *runtime_;
+  for (size_t i = 0; i < runtime.throttled.size(); ++i) {
+    runtime.throttled[i] =
+        metrics.Counter(Metric::kThrottled, {Name(static_cast<auth::Throttle::Scope>(i))});
+  }
+  metrics.AtScrape(Metric::kBansActive, [&runtime] {
+    Samples samples;
+    for (size_t i = 0; i < runtime.throttled.size(); ++i) {
+      const auto scope = static_cast<auth::Throttle::Scope>(i);
+      samples.push_back(
+          {{std::string(Name(scope))},
+           static_cast<double>(runtime.throttle->Refusing(scope, uv_hrtime() / 1'000'000))});
+    }
+    return samples;
+  });
   one(Metric::kDraining, [&runtime] { return runtime.draining.load() ? 1.0 : 0.0; });
   one(Metric::kSessionLimit,
       [&runtime] { return static_cast<double>(runtime.limits->max_total()); });

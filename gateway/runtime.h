@@ -13,12 +13,14 @@
 #include "gateway/auth/authenticator.h"
 #include "gateway/auth/authority_runtime.h"
 #include "gateway/auth/certificate_users.h"
+#include "gateway/auth/throttle.h"
 #include "gateway/backends/directory.h"
 #include "gateway/net/connection_limits.h"
 #include "gateway/observe/log.h"
 #include "gateway/observe/metrics.h"
 #include "gateway/session/close_reason.h"
 #include "gateway/session/failure_filter.h"
+#include "gateway/sharded_counts.h"
 #include "protocols/engines.h"
 #include "tls/alerts.h"
 #include "tls/channel.h"
@@ -111,6 +113,9 @@ struct Runtime {
   std::vector<std::unique_ptr<auth::AuthorityRuntime>> authorities;  // as configured
   std::unique_ptr<net::ConnectionLimits> limits;
   std::unique_ptr<session::FailureFilter> failure_filter;
+  std::unique_ptr<auth::Throttle> throttle;
+  std::array<observe::CounterId, static_cast<size_t>(auth::Throttle::Scope::kCount)> throttled;
+  ShardedCounts<std::string> user_sessions;    // by auth::UserKey, where they are limited
   std::vector<observe::HistogramId> loop_lag;  // by worker
   std::atomic<bool> draining{false};
 };

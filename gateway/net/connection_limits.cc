@@ -10,10 +10,6 @@ size_t ConnectionLimits::Hash::operator()(const Address::NetworkKey& key) const 
   return std::hash<std::string_view>()({reinterpret_cast<const char*>(key.data()), key.size()});
 }
 
-ConnectionLimits::Slice& ConnectionLimits::SliceOf(const Address::NetworkKey& key) {
-  return slices_[Hash()(key) % slices_.size()];
-}
-
 ConnectionLimits::Outcome ConnectionLimits::Admit(const Address& client) {
   if (!AdmitUnknown()) return Outcome::kServerFull;
   if (Identify(client)) return Outcome::kAdmitted;
@@ -28,13 +24,7 @@ bool ConnectionLimits::AdmitUnknown() {
 }
 
 bool ConnectionLimits::Identify(const Address& client) {
-  const Address::NetworkKey key = client.Network();
-  Slice& slice = SliceOf(key);
-  const std::lock_guard lock(slice.mutex);
-  uint32_t& count = slice.counts[key];
-  if (count >= max_per_network_) return false;
-  ++count;
-  return true;
+  return networks_.Add(client.Network(), max_per_network_);
 }
 
 void ConnectionLimits::ReleaseUnknown() {
@@ -43,11 +33,7 @@ void ConnectionLimits::ReleaseUnknown() {
 
 void ConnectionLimits::Release(const Address& client) {
   ReleaseUnknown();
-  const Address::NetworkKey key = client.Network();
-  Slice& slice = SliceOf(key);
-  const std::lock_guard lock(slice.mutex);
-  const auto found = slice.counts.find(key);
-  if (found != slice.counts.end() && --found->second == 0) slice.counts.erase(found);
+  networks_.Remove(client.Network());
 }
 
 }  // namespace gatepost::net

@@ -4,13 +4,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
-#include <mutex>
-#include <unordered_map>
 
 #include "gateway/net/address.h"
+#include "gateway/sharded_counts.h"
 
 namespace gatepost::net {
 
@@ -38,16 +36,11 @@ class ConnectionLimits {
   struct Hash {
     size_t operator()(const Address::NetworkKey& key) const;
   };
-  struct Slice {
-    std::mutex mutex;
-    std::unordered_map<Address::NetworkKey, uint32_t, Hash> counts;
-  };
-  Slice& SliceOf(const Address::NetworkKey& key);
 
   const uint32_t max_total_;
   const uint32_t max_per_network_;
   std::atomic<uint32_t> total_{0};
-  std::array<Slice, 16> slices_;
+  ShardedCounts<Address::NetworkKey, Hash> networks_;
 };
 
 }  // namespace gatepost::net

@@ -43,6 +43,8 @@ enum class Metric : uint8_t {
   kAuthDuration,
   kAuthorityRequests,
   kAuthorityUp,
+  kThrottled,
+  kBansActive,
   kBackendConnections,
   kBackendEarlyConnections,
   kBackendTlsHandshakes,

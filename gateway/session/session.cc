@@ -22,8 +22,7 @@ using protocols::LoginFailure;
 using protocols::Notice;
 
 constexpr size_t kMaxPipelinedBytes =
-    size_t{64} * 1024;  // read ahead of a login; the rest stays in the socket
-constexpr uint64_t kMaxPenaltyMs = 15'000;
+    size_t{64} * 1024;                      // read ahead of a login; the rest stays in the socket
 constexpr uint64_t kHalfClosedMs = 60'000;  // for a backend to finish once the client has ended
 constexpr uint64_t kTellBackendMs = 2'000;  // of silence before a TLS backend learns that
 constexpr uint64_t kFlushMs = 10'000;       // for a client to take its last bytes
@@ -353,6 +352,7 @@ Session::Wait Session::BeginAuthentication(sasl::Credentials credentials) {
     return Fail(LoginFailure::kAuthorizationDenied,
                 "asked to act as " + credentials.authorization_identity);
   }
+  if (const auto scope = ThrottledBy(credentials)) return RefuseThrottled(*scope);
   login_->verdict = AskAuthority(credentials);
   login_->credentials = std::move(credentials);
   return Enter(Phase::kAuthenticating);
@@ -491,6 +491,9 @@ Session::Wait Session::DoBackendLogin() {
             backends::ReportSuccess(worker_, *pool_, backends::Stage::kLogin, MemberOf(*login_));
             worker_.shard().Observe(pool_->series().login_duration,
                                     static_cast<double>(Now() - phase_started_ms_) / 1e3);
+            if (!relay_ && !AdmitUser()) {
+              return Fail(LoginFailure::kTooManyConnections, "max_sessions_per_user");
+            }
             return BeginRelay(logged_in.reply);
           },
           [&](protocols::Refused& refused) {
@@ -562,7 +565,6 @@ Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
   }
   const bool temporary = IsTemporary(reason);
   const std::string shown = WithoutPassword(detail);
-  login_->credentials.reset();
   login_->verdict.reset();
   login_->failure = reason;
   ++(temporary ? deferred_logins_ : failed_logins_);
@@ -584,11 +586,8 @@ Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
         login_->authority == nullptr ? std::string_view() : login_->authority->settings.name},
        {"backend", backend_name_},
        {"detail", shown}});
-  const auto first =
-      static_cast<uint64_t>(worker_.runtime().config.limits.failed_login_delay.count());
-  const unsigned doublings = std::min<unsigned>(std::max<unsigned>(failed_logins_, 1) - 1, 10);
-  login_->penalty_ms =
-      std::max(temporary ? 0 : std::min(first << doublings, kMaxPenaltyMs), login_->wait_ms);
+  login_->penalty_ms = std::max(temporary ? 0 : PenaltyFor(reason), login_->wait_ms);
+  login_->credentials.reset();
   return Enter(Phase::kPenalty);
 }
 
@@ -743,6 +742,7 @@ Session::Wait Session::DoClosing() {
 Session::Wait Session::Finish() {
   net::Deadlines::Disarm(*this);
   DropBackend();
+  ReleaseUser();
   client_->Abandon();
   phase_ = Phase::kClosed;
   observe::Shard& shard = worker_.shard();

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "gateway/auth/authenticator.h"
+#include "gateway/auth/throttle.h"
 #include "gateway/backends/directory.h"
 #include "gateway/backends/opening.h"
 #include "gateway/net/address.h"
@@ -154,6 +155,17 @@ class Session final : public net::Stream::Observer,
   [[nodiscard]] uint64_t RelayTimeout() const;
   void SayInRelay(protocols::Notice notice);
 
+  // ThrottledBy says whether this login is to be refused unasked, since too many have failed.
+  [[nodiscard]] std::optional<auth::Throttle::Scope> ThrottledBy(
+      const sasl::Credentials& credentials) const;
+  Wait RefuseThrottled(auth::Throttle::Scope scope);
+  // PenaltyFor counts a failure and returns how long its answer is held back, in ms. While the
+  // client's credentials are still there.
+  [[nodiscard]] uint64_t PenaltyFor(protocols::LoginFailure reason);
+  // AdmitUser forgives what failed before, and says whether the user may have one more session.
+  [[nodiscard]] bool AdmitUser();
+  void ReleaseUser();
+
   void CountServer();
   void CountTls();
   // IdentifyClient counts and logs the certificate that the client presented, and returns the user
@@ -178,8 +190,9 @@ class Session final : public net::Stream::Observer,
   bool expired_ = false;
   bool draining_ = false;
   bool logged_in_ = false;
-  bool identified_;         // the limits have counted it as client_address_'s
-  bool lingering_ = false;  // closing: all is said, the client's FIN is awaited
+  bool identified_;            // the limits have counted it as client_address_'s
+  bool user_counted_ = false;  // among the sessions of the user
+  bool lingering_ = false;     // closing: all is said, the client's FIN is awaited
   uint8_t failed_logins_ = 0;
   uint8_t deferred_logins_ = 0;  // for want of an authority or a backend
   uint32_t flushing_bytes_ = 0;  // closing: what the client had not taken at the last look

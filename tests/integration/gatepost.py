@@ -206,12 +206,14 @@ class Gatepost:
 
     def __init__(self, listeners, pools, authority=None, limits=None, idle_timeout=None,
                  log=None, process=None, max_descriptors=None, hostname=GATE_NAME,
-                 certificates=None, ipv6=False, tls=None, arguments=()):
+                 certificates=None, ipv6=False, tls=None, arguments=(), throttle=None):
         self.listeners, self.pools = listeners, pools
         # One [[authority]], or a list of them.
         self.authorities = authority if isinstance(authority, list) else [authority or
                                                                           {"kind": "backend"}]
         self.limits = {"failed_login_delay": "10ms", **(limits or {})}
+        # All tests are one address, and many of them guess passwords.
+        self.throttle = {"exempt_networks": ["127.0.0.0/8", "::1"]} if throttle is None else throttle
         self.idle_timeout = idle_timeout or {}
         self.log = {"failed_handshake_interval": "0s", **(log or {})}
         self.certificates, self.tls = certificates or [own_certificate()], tls or {}
@@ -239,6 +241,7 @@ class Gatepost:
         parts += [table("[[authority]]", keys) for keys in self.authorities]
         parts.append(table("[tls]", self.tls))
         parts.append(table("[limits]", self.limits))
+        parts.append(table("[throttle]", self.throttle))
         parts.append(table("[idle_timeout]", self.idle_timeout))
         parts.append(table("[log]", self.log))
         parts.append(table("[admin]", {"address": address(self.admin_port)}))

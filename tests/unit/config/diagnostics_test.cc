@@ -51,11 +51,11 @@ constexpr Wrong kWrong[] = {
 )", "CLP",
      R"(g.toml:2:1: Error while parsing table header: cannot redefine existing table 'log')"},
     {"unknown_top_key", "hostnam = 'x'\n", "CLP",
-     R"(g.toml:1:1: hostnam: unknown key; allowed here: hostname, certificate, listener, pool, authority, tls, limits, idle_timeout, log, admin, process; for example: hostname = "mail.example.org" (did you mean "hostname"?))"},
+     R"(g.toml:1:1: hostnam: unknown key; allowed here: hostname, certificate, listener, pool, authority, tls, limits, throttle, idle_timeout, log, admin, process; for example: hostname = "mail.example.org" (did you mean "hostname"?))"},
     {"unknown_table", "[[lisener]]\n", "CLP",
-     R"(g.toml:1:3: lisener: unknown key; allowed here: hostname, certificate, listener, pool, authority, tls, limits, idle_timeout, log, admin, process; for example: [[listener]] (did you mean "listener"?))"},
+     R"(g.toml:1:3: lisener: unknown key; allowed here: hostname, certificate, listener, pool, authority, tls, limits, throttle, idle_timeout, log, admin, process; for example: [[listener]] (did you mean "listener"?))"},
     {"unknown_far_key", "zzz = 1\n", "CLP",
-     R"(g.toml:1:1: zzz: unknown key; allowed here: hostname, certificate, listener, pool, authority, tls, limits, idle_timeout, log, admin, process; for example: hostname = "mail.example.org")"},
+     R"(g.toml:1:1: zzz: unknown key; allowed here: hostname, certificate, listener, pool, authority, tls, limits, throttle, idle_timeout, log, admin, process; for example: hostname = "mail.example.org")"},
     {"unknown_listener_key", R"([[listener]]
 protocol = 'imap'
 addresses = ['127.0.0.1:144']
@@ -723,6 +723,14 @@ max_connections = -1
 max_connections_per_address = 0
 )", "CLP",
      R"(g.toml:2:31: limits.max_connections_per_address: 0 is not allowed; use an integer from 1 to 1000000, for example: max_connections_per_address = 100)"},
+    {"throttle_network", R"([throttle]
+exempt_networks = ['192.0.2.1/24']
+)", "CLP",
+     R"(g.toml:2:20: throttle.exempt_networks[1]: "192.0.2.1/24" is not allowed; use IP networks with their prefix's length, or addresses; no bits may be set behind the prefix, for example: exempt_networks = ["192.0.2.0/24", "2001:db8::/32"])"},
+    {"throttle_half_life", R"([throttle]
+half_life = "0s"
+)", "CLP",
+     R"(g.toml:2:13: throttle.half_life: "0s" is not allowed; use a number with its unit (ms, s, m or h) from "1s" to "24h", for example: half_life = "30m")"},
     {"limit_float", R"([limits]
 max_failed_logins = 2.5
 )", "CLP",
