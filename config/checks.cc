@@ -161,6 +161,37 @@ const Listener* ListenerWithoutAuthority(const Config& config, const Pool& pool,
   return nullptr;
 }
 
+// Mail from outside needs to be allowed in so many words, with whose it is and where it goes.
+void CheckInbound(const Listener& listener, const std::string& path, Findings& findings) {
+  const auto add = [&](const std::string& key, const std::string& message) {
+    findings.Add(findings.PlaceOf(path + key), path + key, message);
+  };
+  if (!findings.Sound(path + ".relay") || !findings.Sound(path + ".protocol")) return;
+  if (listener.protocol != Protocol::kSmtp) {
+    for (const char* key : {".relay", ".local_domains", ".inbound_pool"}) {
+      if (!findings.Has(path + key)) continue;
+      add(key, "has no effect on " + std::string(Name(listener.protocol)) +
+                   "; remove it, or use protocol = \"smtp\"");
+    }
+    return;
+  }
+  for (const char* key : {".local_domains", ".inbound_pool"}) {
+    const bool has = findings.Has(path + key);
+    if (listener.relay == Relay::kAuthenticated && has) {
+      add(key,
+          "has no effect with relay = \"authenticated\", which takes nothing without a login; "
+          "remove it, or use relay = \"local-domains\"");
+    }
+    if (listener.relay == Relay::kLocalDomains && !has) {
+      const bool domains = std::string_view(key) == ".local_domains";
+      add(".relay", domains ? "\"local-domains\" needs to know which, for example: local_domains = "
+                              "[\"example.org\"]"
+                            : "\"local-domains\" needs to know where that mail goes, for example: "
+                              "inbound_pool = \"mx\"");
+    }
+  }
+}
+
 // A client that logs in with a certificate has no password that the backend would take.
 void CheckCertificateLogins(const Config& config, Findings& findings) {
   if (!findings.Sound("authority")) return;
@@ -257,42 +288,68 @@ void CheckListenerCertificates(const Config& config, Findings& findings) {
   }
 }
 
-// Each listener's pool exists, and the listeners of a pool speak one protocol.
-void CheckListenerPools(const Config& config, Findings& findings) {
-  if (config.pools.empty() && !findings.Sound("pool")) return;
+// The pool that a listener's key names exists; false: it has been reported, or there is none.
+bool CheckPoolExists(const Config& config, const std::string& path, const std::string& name,
+                     Findings& findings) {
+  if (!findings.Has(path) || !findings.Sound(path)) return false;
   std::vector<std::string_view> pool_names;
   for (const Pool& pool : config.pools) pool_names.push_back(pool.name);
+  if (std::find(pool_names.begin(), pool_names.end(), name) != pool_names.end()) return true;
+  std::string message = "there is no pool " + Quote(name);
+  if (!pool_names.empty()) {
+    message += "; there is ";
+    for (const auto known : pool_names)
+      message += (known == pool_names[0] ? "" : ", ") + Quote(known);
+  }
+  message +=
+      "; make one, for example: [pool." + name + "] with members = [\"store1.internal:143\"]";
+  const auto nearest = Nearest(name, pool_names);
+  if (!nearest.empty()) message += " (did you mean " + Quote(nearest) + "?)";
+  findings.Add(findings.PlaceOf(path), path, message);
+  return false;
+}
+
+// Each listener's pools exist, and the listeners of a pool speak one protocol.
+void CheckListenerPools(const Config& config, Findings& findings) {
+  if (config.pools.empty() && !findings.Sound("pool")) return;
   std::map<std::string_view, size_t> first_user;
   for (size_t i = 0; i < config.listeners.size(); ++i) {
     const Listener& listener = config.listeners[i];
-    const std::string path = Indexed("listener", i) + ".pool";
-    if (!findings.Has(path) || !findings.Sound(path)) continue;
-    const auto add = [&](const std::string& message) {
-      findings.Add(findings.PlaceOf(path), path, message);
-    };
-    if (std::find(pool_names.begin(), pool_names.end(), listener.pool) == pool_names.end()) {
-      std::string message = "there is no pool " + Quote(listener.pool);
-      if (!pool_names.empty()) {
-        message += "; there is ";
-        for (const auto name : pool_names)
-          message += (name == pool_names[0] ? "" : ", ") + Quote(name);
-      }
-      message += "; make one, for example: [pool." + listener.pool +
-                 "] with members = [\"store1.internal:143\"]";
-      const auto nearest = Nearest(listener.pool, pool_names);
-      if (!nearest.empty()) message += " (did you mean " + Quote(nearest) + "?)";
-      add(message);
-      continue;
-    }
-    if (!findings.Sound(Indexed("listener", i) + ".protocol")) continue;
-    const auto [user, first] = first_user.emplace(listener.pool, i);
-    const Listener& other = config.listeners[user->second];
-    if (!first && other.protocol != listener.protocol) {
+    for (const bool inbound : {false, true}) {
+      if (inbound && !listener.inbound_pool) continue;
+      const std::string path = Indexed("listener", i) + (inbound ? ".inbound_pool" : ".pool");
+      const std::string& pool = inbound ? *listener.inbound_pool : listener.pool;
+      if (!CheckPoolExists(config, path, pool, findings)) continue;
+      if (!findings.Sound(Indexed("listener", i) + ".protocol")) continue;
+      const auto [user, first] = first_user.emplace(pool, i);
+      const Listener& other = config.listeners[user->second];
+      if (first || other.protocol == listener.protocol) continue;
       const std::string protocol(Name(listener.protocol));
-      add("pool " + Quote(listener.pool) + " serves " + std::string(Name(other.protocol)) +
-          " (line " + std::to_string(other.place.line) +
-          "), and a backend's port speaks one protocol; use a pool of its own for " + protocol +
-          ", for example: pool = " + Quote(listener.pool + "-" + protocol));
+      findings.Add(findings.PlaceOf(path), path,
+                   "pool " + Quote(pool) + " serves " + std::string(Name(other.protocol)) +
+                       " (line " + std::to_string(other.place.line) +
+                       "), and a backend's port speaks one protocol; use a pool of its own for " +
+                       protocol + ", for example: pool = " + Quote(pool + "-" + protocol));
+    }
+  }
+}
+
+// Mail that nobody has logged in for can't be logged in for at the backend.
+void CheckInboundPools(const Config& config, Findings& findings) {
+  for (size_t i = 0; i < config.listeners.size(); ++i) {
+    const std::string path = Indexed("listener", i) + ".inbound_pool";
+    if (!findings.Has(path) || !findings.Sound(path)) continue;
+    for (const Pool& pool : config.pools) {
+      if (pool.name != config.listeners[i].inbound_pool || pool.login == BackendLogin::kNone ||
+          !findings.Sound("pool." + pool.name + ".login")) {
+        continue;
+      }
+      findings.Add(findings.PlaceOf(path), path,
+                   "pool " + Quote(pool.name) +
+                       " logs in, and mail from outside has no credentials; use a pool with "
+                       "login = \"none\", for example: [pool.mx] with members = "
+                       "[\"mx.internal:25\"], login = \"none\" and forward_client_address = "
+                       "\"proxy-v2\"");
     }
   }
 }
@@ -425,11 +482,13 @@ void CheckKeys(const Config& config, Findings& findings) {
   CheckNamesAndAddresses(config, findings);
   for (size_t i = 0; i < config.listeners.size(); ++i) {
     CheckListener(config.listeners[i], Indexed("listener", i), findings);
+    CheckInbound(config.listeners[i], Indexed("listener", i), findings);
   }
   CheckCertificates(config, findings);
   CheckListenerCertificates(config, findings);
   CheckListenerPools(config, findings);
   CheckAuthorities(config, findings);
+  CheckInboundPools(config, findings);
   CheckCertificateLogins(config, findings);
   for (const Pool& pool : config.pools) {
     if (IsLabel(pool.name)) CheckPool(pool, config, findings);

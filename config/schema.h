@@ -38,6 +38,8 @@ enum class ProxyProtocol : uint8_t { kOff, kV1, kV2, kBoth };
 // says.
 enum class CertificateUser : uint8_t { kNone, kEmail, kCommonName, kMap };
 enum class BareNewline : uint8_t { kReject, kNormalize };
+// What is taken from clients that have not logged in: nothing | mail for local domains.
+enum class Relay : uint8_t { kAuthenticated, kLocalDomains };
 enum class BackendTls : uint8_t { kNone, kStartTls, kImplicit };
 // The client's own credentials | a master user's, on behalf of the client | no AUTH (SMTP).
 enum class BackendLogin : uint8_t { kSame, kMaster, kNone };
@@ -99,6 +101,9 @@ struct Listener {
   CertificateUser client_certificate_user = CertificateUser::kNone;
   std::optional<std::filesystem::path> client_certificate_map;  // kMap
   BareNewline bare_newline = BareNewline::kReject;              // SMTP only
+  Relay relay = Relay::kAuthenticated;                          // SMTP only
+  std::vector<std::string> local_domains;                       // kLocalDomains; in lower case
+  std::optional<std::string> inbound_pool;                      // the same: where their mail goes
   std::string pool;
   Place place;
 };

@@ -20,6 +20,7 @@ constexpr std::string_view kNetworks =
     "IP networks with their prefix's length, or addresses; no bits may be set behind the prefix";
 constexpr std::string_view kPins =
     "SHA-256 digests of public keys (SubjectPublicKeyInfo) in base64, of 44 characters each";
+constexpr std::string_view kDomains = "domain names of mail addresses, no final dot, no wildcard";
 constexpr std::string_view kMembers = "host names or IP addresses with ports, IPv6 in brackets";
 
 // IsAccount: what every protocol can carry as a user's name.
@@ -128,6 +129,19 @@ Table<Listener> ListenerTable() {
           ChoiceField("bare_newline", &Listener::bare_newline, "\"reject\"",
                       "What happens to a bare CR or LF in mail data, with which messages are "
                       "smuggled; SMTP only."),
+          ChoiceField("relay", &Listener::relay, "\"local-domains\"",
+                      "What may be sent through here without a login: nothing, or mail for "
+                      "local_domains and nobody else; SMTP only."),
+          ListField("local_domains", &Listener::local_domains, ParseMailDomain, kDomains,
+                    "[\"example.org\", \"example.net\"]",
+                    "Domains of the recipients to whom mail is taken without a login; required "
+                    "with relay = \"local-domains\", and only then.")
+              .Default("none"),
+          TextField("inbound_pool", &Listener::inbound_pool, IsLabel, "the NAME of a [pool.NAME]",
+                    "\"mx\"",
+                    "Backends that get that mail, a pool with login = \"none\"; required with "
+                    "relay = \"local-domains\", and only then.")
+              .Default("none"),
           TextField("pool", &Listener::pool, IsLabel, "the NAME of a [pool.NAME]", "\"stores\"",
                     "Backends that serve the clients of this listener.")
               .Required(),

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <system_error>
+#include <utility>
 
 namespace gatepost::config {
 namespace {
@@ -177,6 +178,18 @@ std::optional<std::string> ParseHttpHeader(std::string_view text) {
   });
   if (!token || !line || value.empty() || value.ends_with(' ')) return std::nullopt;
   return std::string(name) + ": " + std::string(value);
+}
+
+std::optional<std::string> ParseMailDomain(std::string_view text) {
+  std::string domain(text);
+  std::transform(domain.begin(), domain.end(), domain.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  std::string ascii = domain;
+  std::replace_if(
+      ascii.begin(), ascii.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; },
+      'x');
+  return IsHostName(ascii) ? std::optional(std::move(domain)) : std::nullopt;
 }
 
 std::optional<KeyPin> ParseKeyPin(std::string_view text) {

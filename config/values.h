@@ -45,6 +45,9 @@ constexpr auto Names(CertificateUser) {
 constexpr auto Names(BareNewline) {
   return std::to_array<std::string_view>({"reject", "normalize"});
 }
+constexpr auto Names(Relay) {
+  return std::to_array<std::string_view>({"authenticated", "local-domains"});
+}
 constexpr auto Names(BackendTls) {
   return std::to_array<std::string_view>({"none", "starttls", "implicit"});
 }
@@ -86,6 +89,7 @@ static_assert(Name(ClientCertificates::kRequire) == "require" &&
 static_assert(Name(ProxyProtocol::kBoth) == "both" && Names(ProxyProtocol{}).size() == 4);
 static_assert(Name(CertificateUser::kMap) == "map" && Names(CertificateUser{}).size() == 4);
 static_assert(Name(BareNewline::kNormalize) == "normalize" && Names(BareNewline{}).size() == 2);
+static_assert(Name(Relay::kLocalDomains) == "local-domains" && Names(Relay{}).size() == 2);
 static_assert(Name(BackendTls::kImplicit) == "implicit" && Names(BackendTls{}).size() == 3);
 static_assert(Name(BackendLogin::kNone) == "none" && Names(BackendLogin{}).size() == 3);
 static_assert(Name(ForwardClientAddress::kProxyV2) == "proxy-v2" &&
@@ -120,6 +124,10 @@ static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4
 
 // ParseHttpHeader reads "Name: value" (RFC 9110 §5.1 and §5.5), and returns it with one blank.
 [[nodiscard]] std::optional<std::string> ParseHttpHeader(std::string_view text);
+
+// ParseMailDomain reads the domain of a mail address, and returns it in lower case. Other letters
+// than those of ASCII are taken as they stand (RFC 6531).
+[[nodiscard]] std::optional<std::string> ParseMailDomain(std::string_view text);
 
 // ParseKeyPin reads a SHA-256 in base64, in its one canonical form.
 [[nodiscard]] std::optional<KeyPin> ParseKeyPin(std::string_view text);

@@ -162,6 +162,8 @@ class Backends:
     smtp_port             cleartext and STARTTLS, relays for authenticated users only
     smtps_port            the same with implicit TLS
     smtp_noauth_port      an old server without AUTH that trusts whoever connects
+    smtp_mx_port          a mail exchanger: mail for the users from everybody, without AUTH; it expects
+                          the PROXY protocol first
     imap_proxied_port, smtp_proxied_port   as imap_port and smtp_port, and pop3s_proxied_port as
                           pop3s_port, but they expect the PROXY protocol first
     ca_file, server_name  what to verify the backends' certificate with
@@ -267,7 +269,7 @@ class Backends:
     def _choose_ports(self):
         (self.imap_port, self.imaps_port, self.pop3_port, self.pop3s_port, self.smtp_port,
          self.smtps_port, self.smtp_noauth_port, self.imap_proxied_port, self.pop3s_proxied_port,
-         self.smtp_proxied_port) = free_ports(10)
+         self.smtp_proxied_port, self.smtp_mx_port) = free_ports(11)
 
     def _configure_dovecot(self):
         owner = pwd.getpwnam(MAIL_USER)
@@ -292,6 +294,7 @@ class Backends:
         _write(config / "master.cf", POSTFIX_MASTER.format(
             address=ADDRESS, smtp_port=self.smtp_port, smtps_port=self.smtps_port,
             smtp_noauth_port=self.smtp_noauth_port, smtp_proxied_port=self.smtp_proxied_port,
+            smtp_mx_port=self.smtp_mx_port,
             user=MAIL_USER, config=self._dovecot_config))
         # Postfix takes a file of this very second for one that is being edited, and waits.
         for name in ("main.cf", "master.cf"):
@@ -301,7 +304,8 @@ class Backends:
         # with what it sets so that errors before postlogd runs reach our log, not syslog.
         self.postfix = Server("Postfix", ["/usr/lib/postfix/sbin/master", "-c", config, "-d"],
                               [self.smtp_port, self.smtp_noauth_port],
-                              [self.smtps_port, self.smtp_proxied_port], self.postfix_log,
+                              [self.smtps_port, self.smtp_proxied_port, self.smtp_mx_port],
+                              self.postfix_log,
                               {"POSTLOG_SERVICE": f"{self.directory}/queue/public/postlog",
                                "POSTLOG_HOSTNAME": f"backend.{DOMAIN}"})
 
@@ -583,6 +587,11 @@ POSTFIX_MASTER = """\
   -o smtpd_tls_wrappermode=yes
 {address}:{smtp_proxied_port} inet n - n - - smtpd
   -o smtpd_upstream_proxy_protocol=haproxy
+{address}:{smtp_mx_port} inet n - n - - smtpd
+  -o smtpd_upstream_proxy_protocol=haproxy
+  -o smtpd_sasl_auth_enable=no
+  -o smtpd_relay_restrictions=reject_unauth_destination
+  -o smtpd_recipient_restrictions=reject_unauth_destination
 {address}:{smtp_noauth_port} inet n - n - - smtpd
   -o smtpd_sasl_auth_enable=no
   -o mynetworks=127.0.0.0/8

@@ -170,6 +170,12 @@ int Check(const std::string& file) {
                protocols::Name(listener->protocol), addresses, implicit ? "TLS" : "STARTTLS",
                implicit ? "" : (cleartext ? "cleartext login: yes" : "cleartext login: no"),
                settings.pool);
+    if (settings.relay == config::Relay::kLocalDomains) {
+      fmt::print("    without a login: mail for {}, to pool {}\n",
+                 fmt::join(settings.local_domains, ", "), *settings.inbound_pool);
+    } else if (settings.protocol == config::Protocol::kSmtp) {
+      fmt::print("    without a login: nothing\n");
+    }
     const tls::ServerContext& context = *prepared->tls_files->contexts()[listener->index];
     const tls::Offer& offer = context.offer();
     std::string groups;

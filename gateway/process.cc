@@ -141,6 +141,11 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(
                       return authority.kind == config::AuthorityKind::kBackend ||
                              !config::MayDecide(authority, listener);
                     });
+    if (listener.inbound_pool) {
+      made->inbound_pool = runtime.directory->Find(*listener.inbound_pool, made->protocol);
+      made->local_domains =
+          std::make_shared<const std::vector<std::string>>(listener.local_domains);
+    }
     if (listener.client_certificate_user != config::CertificateUser::kNone) {
       made->certificate_users = std::make_unique<auth::CertificateUsers>(
           listener.client_certificate_user, prepared.tls_files->certificate_map(made->index));

@@ -67,6 +67,7 @@ ProtocolSeries::ProtocolSeries(protocols::Protocol protocol, observe::Metrics& m
   unknown_mechanism = error("unknown_mechanism");
   smuggling = error("smuggling");
   command_refused = error("command_refused");
+  relaying_denied = error("relaying_denied");
   if (protocol != protocols::Protocol::kSmtp) return;
   messages_accepted = metrics.Counter(Metric::kSmtpMessages, {"accepted"});
   messages_refused = metrics.Counter(Metric::kSmtpMessages, {"refused"});

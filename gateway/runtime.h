@@ -65,7 +65,7 @@ struct ProtocolSeries {
   observe::CounterId foreign_tls, lines_suppressed;
   observe::CounterId starttls_ok, starttls_refused, starttls_injection, starttls_failed;
   observe::CounterId bad_command, line_too_long, bad_base64, auth_aborted, auth_required,
-      tls_required, unknown_mechanism, smuggling, command_refused;
+      tls_required, unknown_mechanism, smuggling, command_refused, relaying_denied;
   observe::CounterId messages_accepted, messages_refused, messages_smuggling, recipients;  // SMTP
   observe::HistogramId message_bytes;
 };
@@ -79,6 +79,9 @@ struct ListenerRuntime {
   protocols::Protocol protocol;
   backends::Pool* pool = nullptr;
   bool only_backend_decides = false;  // whoever the client is: its route is known
+  // Where mail goes that comes without a login, and for whom; null: none is taken.
+  backends::Pool* inbound_pool = nullptr;
+  std::shared_ptr<const std::vector<std::string>> local_domains;
   const ProtocolSeries* series = nullptr;
   std::chrono::milliseconds idle_timeout{};
   std::unique_ptr<auth::CertificateUsers> certificate_users;  // null: certificates log nobody in

@@ -54,7 +54,9 @@ struct ServerFacts {
   // Whom TLS proved the client to be, one line of text; empty: nobody. With it goes SASL EXTERNAL.
   std::string external_identity;
   std::shared_ptr<const Capabilities> backend_capabilities;  // of the pool; may be null
-  BareNewline bare_newline = BareNewline::kReject;           // SMTP: null op elsewhere
+  // SMTP: domains, in lower case, for which mail is taken without a login; null: none.
+  std::shared_ptr<const std::vector<std::string>> local_domains;
+  BareNewline bare_newline = BareNewline::kReject;  // SMTP: null op elsewhere
   DialogueLimits limits;
 };
 
@@ -119,7 +121,11 @@ struct Authenticate {  // check these, then LoginSucceeded() or LoginFailed()
 struct Quit {  // flush output, close
   QuitReason reason;
 };
-using ServerAction = std::variant<NeedInput, StartTls, Authenticate, Quit>;
+// SMTP: without a login, a mail transaction begins that may go to ServerFacts::local_domains.
+// Connect to where their mail lives, then MakeScanner(): its first input is the MAIL command, which
+// stays in `input`. Or else InboundFailed().
+struct Inbound {};
+using ServerAction = std::variant<NeedInput, StartTls, Authenticate, Inbound, Quit>;
 
 // The backend's answer to our login, to be shown to the client. No part contains the backend-side
 // tag; lines end in CRLF. Empty `status`: the login needed no exchange, the engine uses its own
@@ -154,10 +160,15 @@ class ServerEngine {
   // code, "535 5.7.8 Wrong", overrides ours with it.
   virtual void LoginFailed(LoginFailure reason, std::string_view text, Buffer& output) = 0;
 
+  // InboundFailed tells that there is no backend for Inbound: Next will answer MAIL with a
+  // temporary failure.
+  virtual void InboundFailed() {}
+
   // Say appends a notice outside any command (before a close).
   virtual void Say(Notice notice, Buffer& output) = 0;
 
-  // MakeScanner returns the observer of the relay after login, or null for an opaque relay.
+  // MakeScanner returns the observer of the relay after login or Inbound, or null for an opaque
+  // relay.
   virtual std::unique_ptr<RelayScanner> MakeScanner() = 0;
 
   // Name the client gave itself: SMTP EHLO/HELO argument, else empty. Printable ASCII only.

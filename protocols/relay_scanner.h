@@ -21,6 +21,7 @@ struct RelayCounts {
   uint32_t messages_refused = 0;
   uint32_t recipients = 0;
   uint32_t smuggling_refused = 0;  // messages with a bare CR or LF
+  uint32_t relaying_denied = 0;    // recipients that nobody had logged in for
   uint32_t commands_refused = 0;   // STARTTLS, AUTH, XCLIENT, XFORWARD, …
   uint64_t message_bytes = 0;      // of the accepted messages, as they were sent to the backend
 };

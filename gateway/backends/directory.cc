@@ -188,7 +188,8 @@ tl::expected<std::unique_ptr<Directory>, std::string> Directory::Make(const conf
     for (const config::Pool& settings : config.pools) {
       // With an authority that names pools (a password file) any pool may serve any protocol that
       // its name is given for, so every pool is made for each protocol in use.
-      if (settings.name != listener.pool && !named) continue;
+      if (settings.name != listener.pool && settings.name != listener.inbound_pool && !named)
+        continue;
       if (auto added = add(settings, protocol); !added) return tl::unexpected(added.error());
     }
   }

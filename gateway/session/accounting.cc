@@ -139,6 +139,9 @@ void Session::CountRelay() {
     shard.Add(series.messages_smuggling, more);
     shard.Add(series.smuggling, more);
   }
+  if (now.relaying_denied != counted_.relaying_denied) {
+    shard.Add(series.relaying_denied, now.relaying_denied - counted_.relaying_denied);
+  }
   if (now.commands_refused != counted_.commands_refused) {
     shard.Add(series.command_refused, now.commands_refused - counted_.commands_refused);
   }
@@ -174,9 +177,11 @@ void Session::LogEnd() {
        {"user", user_},
        {"pool", pool_ == nullptr ? std::string_view() : pool_->settings().name},
        {"backend", backend_name_},
-       {"login", logged_in_ ? "ok"
-                            : (failed_logins_ > 0 ? "failed"
-                                                  : (deferred_logins_ > 0 ? "deferred" : "none"))},
+       {"login",
+        inbound_ ? "none"
+        : logged_in_
+            ? "ok"
+            : (failed_logins_ > 0 ? "failed" : (deferred_logins_ > 0 ? "deferred" : "none"))},
        {"result", info.label},
        {"duration_ms", static_cast<int64_t>(Now() - accepted_ms_)},
        {"login_ms", static_cast<int64_t>(login_ms_)},

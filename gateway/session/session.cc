@@ -292,6 +292,10 @@ void Session::StartServerEngine(std::string external_identity) {
       listener_.settings.cleartext_login == config::CleartextLogin::kAllow;
   facts.external_identity = std::move(external_identity);
   facts.backend_capabilities = listener_.pool->capabilities();
+  if (listener_.inbound_pool != nullptr) {
+    facts.local_domains = listener_.local_domains;
+    facts.backend_capabilities = InboundCapabilities();
+  }
   facts.bare_newline = listener_.settings.bare_newline == config::BareNewline::kNormalize
                            ? protocols::BareNewline::kNormalize
                            : protocols::BareNewline::kReject;
@@ -322,6 +326,7 @@ Session::Wait Session::DoDialogue() {
                                [&](protocols::Authenticate& authenticate) {
                                  return BeginAuthentication(std::move(authenticate.credentials));
                                },
+                               [&](protocols::Inbound&) { return BeginInbound(); },
                                [&](protocols::Quit& quit) {
                                  if (quit.reason == protocols::QuitReason::kCommandInjection) {
                                    worker_.shard().Add(listener_.series->starttls_injection);
@@ -491,7 +496,9 @@ Session::Wait Session::DoBackendLogin() {
             backends::ReportSuccess(worker_, *pool_, backends::Stage::kLogin, MemberOf(*login_));
             worker_.shard().Observe(pool_->series().login_duration,
                                     static_cast<double>(Now() - phase_started_ms_) / 1e3);
-            if (!relay_ && !AdmitUser()) {
+            if (!relay_ && !inbound_ && !AdmitUser()) {
+              NoteBackendVerdict(*login_, auth::Outcome::kOk);
+              login_->backend_decides = false;  // it has decided
               return Fail(LoginFailure::kTooManyConnections, "max_sessions_per_user");
             }
             return BeginRelay(logged_in.reply);
@@ -563,6 +570,7 @@ Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
     SayInRelay(Notice::kBackendLost);
     return Close(CloseReason::kBackendLost);
   }
+  if (inbound_) return InboundFailed(detail);
   const bool temporary = IsTemporary(reason);
   const std::string shown = WithoutPassword(detail);
   login_->verdict.reset();
@@ -614,16 +622,18 @@ Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
     SetMember(relogin_->member_index);
   } else {
     if (!login->backend) SetMember(static_cast<int32_t>(login->order[login->attempt]));
-    login->server->LoginSucceeded(reply, login->output);
-    client_->Write(login->output.view());
     logged_in_ = true;
-    const uint64_t took_ns = uv_hrtime() - login_started_ns_;
-    login_ms_ = static_cast<uint32_t>(took_ns / 1'000'000);
-    worker_.shard().Observe(listener_.series->login_duration, static_cast<double>(took_ns) / 1e9);
+    if (!inbound_) {
+      login->server->LoginSucceeded(reply, login->output);
+      client_->Write(login->output.view());
+      const uint64_t took_ns = uv_hrtime() - login_started_ns_;
+      login_ms_ = static_cast<uint32_t>(took_ns / 1'000'000);
+      worker_.shard().Observe(listener_.series->login_duration, static_cast<double>(took_ns) / 1e9);
+      CountAuth(AuthResult::kOk);
+      NoteBackendVerdict(*login, auth::Outcome::kOk);
+    }
     worker_.shard().Observe(listener_.series->prelogin_duration,
                             static_cast<double>(Now() - accepted_ms_) / 1e3);
-    CountAuth(AuthResult::kOk);
-    NoteBackendVerdict(*login, auth::Outcome::kOk);
     login_ = nullptr;
     relay_.emplace(*client_, login->server->MakeScanner());
     if (relay_->scanner() != nullptr &&

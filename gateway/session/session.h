@@ -136,6 +136,12 @@ class Session final : public net::Stream::Observer,
   Wait Fail(protocols::LoginFailure reason, std::string_view detail);
   Wait BeginRelay(const protocols::LoginReply& reply);
   Wait BeginRelogin();
+  // BeginInbound connects to where mail goes that nobody has logged in for; InboundFailed tells the
+  // client that this is not possible now.
+  Wait BeginInbound();
+  Wait InboundFailed(std::string_view detail);
+  // InboundCapabilities returns what the client may be offered wherever its mail will go.
+  [[nodiscard]] std::shared_ptr<const protocols::Capabilities> InboundCapabilities() const;
   Wait Close(CloseReason reason);
   Wait Finish();
 
@@ -191,6 +197,7 @@ class Session final : public net::Stream::Observer,
   bool draining_ = false;
   bool logged_in_ = false;
   bool identified_;            // the limits have counted it as client_address_'s
+  bool inbound_ = false;       // nobody has logged in: mail for local domains alone
   bool user_counted_ = false;  // among the sessions of the user
   bool lingering_ = false;     // closing: all is said, the client's FIN is awaited
   uint8_t failed_logins_ = 0;

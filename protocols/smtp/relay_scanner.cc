@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "protocols/line_framer.h"
+#include "protocols/smtp/inbound.h"
 
 namespace gatepost::smtp {
 namespace {
@@ -42,6 +43,7 @@ RelayScanner::RelayScanner(BareNewline bare_newline, const protocols::DialogueLi
                            std::string hostname, const protocols::Capabilities* capabilities)
     : bare_newline_(bare_newline),
       max_line_bytes_(std::max(limits.max_line_bytes, kLeastMaxLineBytes)),
+      max_bad_commands_(limits.max_bad_commands),
       hostname_(std::move(hostname)) {
   if (capabilities != nullptr) SetBackend(*capabilities);
 }
@@ -78,6 +80,7 @@ Step RelayScanner::FromClient(std::string_view input, Buffer& to_client, Buffer&
 }
 
 Step RelayScanner::DoCommand(std::string_view input, Buffer& to_client, Buffer& to_backend) {
+  if (inbound_ && !SayHello(to_backend)) return kWaitForBackend;
   const size_t plain = PassPlainCommands(input);
   if (plain > 0) return Forward(plain);
   if (questions_.full()) return kWaitForBackend;
@@ -99,6 +102,9 @@ Step RelayScanner::DoCommand(std::string_view input, Buffer& to_client, Buffer& 
                          to_client);
   }
   const Command command = ParseCommand(line->text);
+  if (inbound_ && !NeedsNoLogin(command.verb)) {
+    return DoInboundCommand(command, line_bytes, to_client, to_backend);
+  }
   switch (command.verb) {
     case Verb::kData:
       if (chunk_after_cr_) {  // RFC 3030 §2 forbids it; a lenient backend would join the two
@@ -154,7 +160,7 @@ size_t RelayScanner::PassPlainCommands(std::string_view input) {
 }
 
 bool RelayScanner::AskPlain(const Command& command) {
-  if (questions_.full()) return false;
+  if (questions_.full() || (inbound_ && !NeedsNoLogin(command.verb))) return false;
   switch (command.verb) {
     case Verb::kEhlo:
       chunks_refused_ = false;
@@ -363,8 +369,10 @@ Step RelayScanner::FromBackend(std::string_view input, Buffer& to_client) {
     const bool understood = reply && line->text.size() <= max_line_bytes_ &&
                             (reply_code_ == 0 || reply->code == reply_code_);
     const bool believed = understood && Believable(reply->code);
-    const bool is_hello = believed && reply->code < 300 && !questions_.empty() &&
-                          questions_.front() == Question::kHello;
+    const bool is_own = believed && reply->code != 421 && !questions_.empty() &&
+                        questions_.front() == Question::kOwnHello;
+    const bool is_hello = is_own || (believed && reply->code < 300 && !questions_.empty() &&
+                                     questions_.front() == Question::kHello);
     const bool farewell =
         believed && reply->last &&
         (reply->code == 421 || (reply->code == 221 && questions_.front() == Question::kQuit));
@@ -412,6 +420,8 @@ void RelayScanner::OnReply(unsigned code) {
     case Question::kReset:
       if (positive) EndTransaction();
       break;
+    case Question::kOwnHello:
+      break;  // where it was refused, the replies to what follows say so
     case Question::kMail:
     case Question::kBinaryMail:
       if (!positive) break;
@@ -465,7 +475,8 @@ Step RelayScanner::CollectHello(const ReplyLine& reply, size_t line_bytes, Buffe
   }
   if (reply.last) {
     hello_reply_[hello_last_ + 3] = ' ';
-    to_client << std::exchange(hello_reply_, {});
+    if (questions_.front() != Question::kOwnHello) to_client << hello_reply_;
+    hello_reply_ = {};
     OnReply(reply.code);
   }
   return Swallow(line_bytes);
@@ -502,6 +513,7 @@ void RelayScanner::SetBackend(const protocols::Capabilities& capabilities) {
 
 void RelayScanner::BackendReset() {
   questions_.Clear();
+  if (inbound_) inbound_->hello_said = false;
   reply_code_ = 0;
   hello_reply_ = {};
   mode_ = mode_ == Mode::kReset ? Mode::kAfterReset : Mode::kCommand;

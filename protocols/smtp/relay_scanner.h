@@ -13,8 +13,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "protocols/engine.h"
 #include "protocols/relay_scanner.h"
@@ -32,6 +34,12 @@ class RelayScanner final : public protocols::RelayScanner {
   // forwarded only to a backend that offers CHUNKING: any other reads its payload as commands.
   RelayScanner(protocols::BareNewline bare_newline, const protocols::DialogueLimits& limits,
                std::string hostname, const protocols::Capabilities* capabilities);
+
+  // TakeInbound makes it watch a client that has not logged in, from its first MAIL on: it may send
+  // mail to `local_domains`, in lower case, and to nobody else, in this transaction and in all that
+  // follow. The backend is first told by an EHLO of ours what the client is called, `client_name`.
+  void TakeInbound(std::shared_ptr<const std::vector<std::string>> local_domains,
+                   std::string_view client_name);
 
   Step FromClient(std::string_view input, protocols::Buffer& to_client,
                   protocols::Buffer& to_backend) override;
@@ -63,8 +71,9 @@ class RelayScanner final : public protocols::RelayScanner {
 
   // What the backend was asked and has not answered.
   enum class Question : uint8_t {
-    kHello,  // EHLO
-    kReset,  // RSET, HELO
+    kHello,     // EHLO
+    kOwnHello,  // our EHLO in the client's name
+    kReset,     // RSET, HELO
     kMail,
     kBinaryMail,  // MAIL … BODY=BINARYMIME
     kRcpt,
@@ -115,6 +124,15 @@ class RelayScanner final : public protocols::RelayScanner {
   [[nodiscard]] size_t PassPlainCommands(std::string_view input);
   [[nodiscard]] bool AskPlain(const Command& command);
 
+  // Client to backend, where nobody has logged in: inbound_relay.cc.
+  Step DoInboundCommand(const Command& command, size_t line_bytes, protocols::Buffer& to_client,
+                        protocols::Buffer& to_backend);
+  Step OnInboundMail(std::string_view argument, size_t line_bytes, protocols::Buffer& to_client,
+                     protocols::Buffer& to_backend);
+  Step OnInboundRcpt(std::string_view argument, size_t line_bytes, protocols::Buffer& to_client,
+                     protocols::Buffer& to_backend);
+  bool SayHello(protocols::Buffer& to_backend);
+
   // Backend to client.
   void OnReply(unsigned code);
   [[nodiscard]] bool Believable(unsigned code) const;
@@ -126,6 +144,7 @@ class RelayScanner final : public protocols::RelayScanner {
 
   const protocols::BareNewline bare_newline_;
   const size_t max_line_bytes_;
+  const unsigned max_bad_commands_;
   const std::string hostname_;
 
   Mode mode_ = Mode::kCommand;
@@ -145,6 +164,15 @@ class RelayScanner final : public protocols::RelayScanner {
   Asked chunk_asked_ = Asked::kNo;
   bool chunk_after_cr_ = false;  // the chunk before ended in CR
   std::string_view refusal_;     // kUnwantedChunk: the reply at its end; a literal
+
+  // Where nobody has logged in.
+  struct Inbound {
+    std::shared_ptr<const std::vector<std::string>> local_domains;
+    std::string hello_name;  // empty: the backend is not told
+    bool hello_said = false;
+    uint32_t recipients_left;  // that may still be refused
+  };
+  std::unique_ptr<Inbound> inbound_;
 
   Questions questions_;
   unsigned reply_code_ = 0;  // of a reply of several lines that is under way, else 0

@@ -100,6 +100,7 @@ ServerEngine::Outcome ServerEngine::DoLine(Buffer& input, Buffer& output) {
     outcome = OnExchange(sasl_.Step(line->text, output), output);
   } else {
     outcome = OnCommand(ParseCommand(line->text), input.size() > line_bytes, output);
+    if (outcome && std::holds_alternative<protocols::Inbound>(*outcome)) return outcome;
   }
   input.Consume(line_bytes);
   return outcome;
@@ -131,7 +132,7 @@ ServerEngine::Outcome ServerEngine::DoSkipPayload(Buffer& input, Buffer& output)
   payload_left_ -= count;
   if (payload_left_ > 0) return NeedInput{};
   state_ = State::kCommand;
-  return RequireLogin(output);
+  return RequireMail(output);
 }
 
 ServerEngine::Outcome ServerEngine::OnCommand(const Command& command, bool more_input,
@@ -147,8 +148,10 @@ ServerEngine::Outcome ServerEngine::OnCommand(const Command& command, bool more_
     case Verb::kBdat:
       return OnBdat(command.argument, output);
     case Verb::kMail:
+      return OnMail(output);
     case Verb::kRcpt:
     case Verb::kData:
+      return RequireMail(output);
     case Verb::kVrfy:
     case Verb::kExpn:
     case Verb::kEtrn:
@@ -267,9 +270,33 @@ ServerEngine::Outcome ServerEngine::OnBdat(std::string_view argument, Buffer& ou
     output << "501 5.5.4 Syntax: BDAT size [LAST]; closing connection\r\n";
     return Quit{QuitReason::kLineTooLong};
   }
-  if (chunk->bytes == 0) return RequireLogin(output);
+  if (chunk->bytes == 0) return RequireMail(output);
   payload_left_ = chunk->bytes;
   state_ = State::kSkipPayload;
+  return std::nullopt;
+}
+
+// RFC 5321 §3.3. Everything that follows is the relay scanner's, with this command.
+ServerEngine::Outcome ServerEngine::OnMail(Buffer& output) {
+  if (!facts_.local_domains) return RequireLogin(output);
+  if (client_name_.empty()) return Bad("503 5.5.1 Send EHLO first\r\n", output);
+  if (inbound_failed_) {
+    inbound_failed_ = false;
+    output << "451 4.3.0 Temporarily unavailable, try again later\r\n";
+    return std::nullopt;
+  }
+  inbound_ = true;
+  return protocols::Inbound{};
+}
+
+void ServerEngine::InboundFailed() {
+  inbound_ = false;
+  inbound_failed_ = true;
+}
+
+ServerEngine::Outcome ServerEngine::RequireMail(Buffer& output) {
+  if (!facts_.local_domains) return RequireLogin(output);
+  output << "503 5.5.1 Send MAIL first\r\n";
   return std::nullopt;
 }
 
@@ -334,8 +361,10 @@ void ServerEngine::Say(protocols::Notice notice, Buffer& output) {
 }
 
 std::unique_ptr<protocols::RelayScanner> ServerEngine::MakeScanner() {
-  return std::make_unique<RelayScanner>(facts_.bare_newline, facts_.limits, facts_.hostname,
-                                        facts_.backend_capabilities.get());
+  auto scanner = std::make_unique<RelayScanner>(facts_.bare_newline, facts_.limits, facts_.hostname,
+                                                facts_.backend_capabilities.get());
+  if (inbound_) scanner->TakeInbound(facts_.local_domains, client_name_);
+  return scanner;
 }
 
 size_t ServerEngine::max_line_bytes() const {

@@ -1,9 +1,10 @@
 // The SMTP dialogue with the client from the greeting to the login.
 //
 // It knows neither sockets nor backends; the session owns and drives it. Before login it serves
-// EHLO, HELO, STARTTLS, AUTH, NOOP, RSET, HELP and QUIT and nothing else.
-// RFC 5321, RFC 3207 (STARTTLS), RFC 4954 (AUTH), RFC 3030 (BDAT's payload), RFC 2920 (pipelining).
-// SPDX-License-Identifier: Apache-2.0
+// EHLO, HELO, STARTTLS, AUTH, NOOP, RSET, HELP and QUIT and nothing else; where mail for local
+// domains is taken from strangers, MAIL as well, which hands the connection over to the relay
+// scanner. RFC 5321, RFC 3207 (STARTTLS), RFC 4954 (AUTH), RFC 3030 (BDAT's payload), RFC 2920
+// (pipelining). SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
@@ -32,6 +33,7 @@ class ServerEngine final : public protocols::ServerEngine {
   void LoginSucceeded(const protocols::LoginReply& reply, protocols::Buffer& output) override;
   void LoginFailed(protocols::LoginFailure reason, std::string_view text,
                    protocols::Buffer& output) override;
+  void InboundFailed() override;
   void Say(protocols::Notice notice, protocols::Buffer& output) override;
   std::unique_ptr<protocols::RelayScanner> MakeScanner() override;
   [[nodiscard]] std::string_view client_name() const override { return client_name_; }
@@ -59,6 +61,8 @@ class ServerEngine final : public protocols::ServerEngine {
   Outcome OnAuth(std::string_view argument, protocols::Buffer& output);
   Outcome OnExchange(protocols::SaslLogin::Status status, protocols::Buffer& output);
   Outcome OnBdat(std::string_view argument, protocols::Buffer& output);
+  Outcome OnMail(protocols::Buffer& output);
+  Outcome RequireMail(protocols::Buffer& output);
   Outcome RequireLogin(protocols::Buffer& output);
   Outcome LineTooLong(protocols::Buffer& output);
 
@@ -75,6 +79,8 @@ class ServerEngine final : public protocols::ServerEngine {
   bool extended_ = false;                       // EHLO was seen
   bool auth_line_ = false;                      // kSkipLine: the line was an AUTH response
   uint64_t payload_left_ = 0;                   // kSkipPayload
+  bool inbound_ = false;                        // Inbound was returned
+  bool inbound_failed_ = false;                 // it failed: the next MAIL is told so
   protocols::SaslLogin sasl_{"334 ", counts_};  // of AUTH
   std::string client_name_;
 };

@@ -62,7 +62,7 @@ addresses = ['127.0.0.1:144']
 pool = 'a'
 tsl = 'implicit'
 )", "CP",
-     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, proxy_protocol, proxy_networks, certificates, strict_sni, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, client_certificate_user, client_certificate_map, bare_newline, pool; for example: tls = "starttls" (did you mean "tls"?))"},
+     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, proxy_protocol, proxy_networks, certificates, strict_sni, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, client_certificate_user, client_certificate_map, bare_newline, relay, local_domains, inbound_pool, pool; for example: tls = "starttls" (did you mean "tls"?))"},
     {"key_of_another_table", R"([log]
 max_line_bytes = 2000
 )", "CLP",
@@ -473,6 +473,69 @@ members = ['b:143']
 login = 'none'
 )", "C",
      R"(g.toml:7:9: pool.a.login: "none" means that nobody checks the password and anybody can relay mail, where the backend is the authority, as for listener "smtp-144"; use login = "same", or another authority, for example: [[authority]] with kind = "passwords")"},
+    {"relay_on_imap", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+relay = 'local-domains'
+)", "CP",
+     R"(g.toml:5:9: listener[1].relay: has no effect on imap; remove it, or use protocol = "smtp")"},
+    {"local_domains_without_relay", R"([[listener]]
+protocol = 'smtp'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+local_domains = ['example.org']
+)", "CP",
+     R"(g.toml:5:17: listener[1].local_domains: has no effect with relay = "authenticated", which takes nothing without a login; remove it, or use relay = "local-domains")"},
+    {"relay_without_domains", R"([[listener]]
+protocol = 'smtp'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+relay = 'local-domains'
+inbound_pool = 'mx'
+[pool.mx]
+members = ['b:25']
+login = 'none'
+)", "CP",
+     R"(g.toml:5:9: listener[1].relay: "local-domains" needs to know which, for example: local_domains = ["example.org"])"},
+    {"relay_without_pool", R"([[listener]]
+protocol = 'smtp'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+relay = 'local-domains'
+local_domains = ['example.org']
+)", "CP",
+     R"(g.toml:5:9: listener[1].relay: "local-domains" needs to know where that mail goes, for example: inbound_pool = "mx")"},
+    {"inbound_pool_logs_in", R"([[listener]]
+protocol = 'smtp'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+relay = 'local-domains'
+local_domains = ['example.org']
+inbound_pool = 'a'
+)", "CP",
+     R"(g.toml:7:16: listener[1].inbound_pool: pool "a" logs in, and mail from outside has no credentials; use a pool with login = "none", for example: [pool.mx] with members = ["mx.internal:25"], login = "none" and forward_client_address = "proxy-v2")"},
+    {"inbound_pool_unknown", R"([[listener]]
+protocol = 'smtp'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+relay = 'local-domains'
+local_domains = ['example.org']
+inbound_pool = 'mx'
+)", "CP",
+     R"(g.toml:7:16: listener[1].inbound_pool: there is no pool "mx"; there is "a"; make one, for example: [pool.mx] with members = ["store1.internal:143"])"},
+    {"local_domain_with_wildcard", R"([[listener]]
+protocol = 'smtp'
+addresses = ['127.0.0.1:144']
+pool = 'a'
+relay = 'local-domains'
+local_domains = ['*.example.org']
+inbound_pool = 'mx'
+[pool.mx]
+members = ['b:25']
+login = 'none'
+)", "CP",
+     R"(g.toml:6:18: listener[1].local_domains[1]: "*.example.org" is not allowed; use domain names of mail addresses, no final dot, no wildcard, for example: local_domains = ["example.org", "example.net"])"},
     {"certificate_user_without_certificates", R"([[listener]]
 protocol = 'imap'
 addresses = ['127.0.0.1:144']

@@ -97,7 +97,11 @@ std::string FileWith(const Row& row) {
         {"client_ca_file", "client_ca_file = 'c'"},
         {"client_certificate_user", "client_certificate_user = 'map'"},
         {"client_certificate_map", "client_certificate_map = 'm'"},
+        {"relay", "relay = 'local-domains'"},
+        {"local_domains", "local_domains = ['example.org']"},
+        {"inbound_pool", "inbound_pool = 'mx'"},
         {"pool", "pool = 'stores'"}}},
+      {"[pool.mx]", {{"members", "members = ['a:25']"}, {"login", "login = 'none'"}}},
       {"[pool.stores]",
        {{"members", "members = ['a:25']"},
         {"tls", "tls = 'starttls'"},
@@ -128,6 +132,9 @@ std::string FileWith(const Row& row) {
   }
   if (row.table == "certificate" && row.name == "directory") tables[heading].clear();
   tables[heading][row.name] = row.example;
+  if (Keys& listener = tables["[[listener]]"]; listener["protocol"] != "protocol = 'smtp'") {
+    for (const char* key : {"relay", "local_domains", "inbound_pool"}) listener.erase(key);
+  }
   std::string text;
   for (const auto& [table, keys] : tables) {
     text += table + "\n";

@@ -49,6 +49,15 @@ TEST(SocketAddress, TextIsTheReverse) {
   }
 }
 
+TEST(MailDomain, IsANameInLowerCase) {
+  EXPECT_EQ(ParseMailDomain("Example.ORG"), "example.org");
+  EXPECT_EQ(ParseMailDomain("b\u00fccher.example"), "b\u00fccher.example");
+  for (const char* text : {"", "example.org.", "*.example.org", ".example.org", "a@example.org",
+                           "[127.0.0.1]", "127.0.0.1", "example org"}) {
+    EXPECT_FALSE(ParseMailDomain(text)) << text;
+  }
+}
+
 TEST(Member, IsANameOrALiteral) {
   EXPECT_EQ(ParseMember("store1.internal:143"), (Member{"store1.internal", 143}));
   EXPECT_EQ(ParseMember("mail_store:143"), (Member{"mail_store", 143}));

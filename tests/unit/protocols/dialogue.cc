@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "protocols/line_framer.h"
+#include "protocols/relay_scanner.h"
 
 namespace gatepost::test {
 namespace {
@@ -113,6 +114,14 @@ bool ReadFacts(std::string_view text, protocols::ServerFacts& facts) {
       facts.tls_active = true;
     } else if (fact.starts_with("external=")) {
       facts.external_identity = fact.substr(9);
+    } else if (fact.starts_with("local=")) {
+      std::vector<std::string> domains;
+      for (std::string_view rest = fact.substr(6); !rest.empty();) {
+        const std::string_view domain = rest.substr(0, rest.find(','));
+        domains.emplace_back(domain);
+        rest.remove_prefix(std::min(domain.size() + 1, rest.size()));
+      }
+      facts.local_domains = std::make_shared<const std::vector<std::string>>(std::move(domains));
     } else if (fact == "tls=offered") {
       facts.starttls_offered = true;
     } else if (fact == "cleartext=allow") {
@@ -161,6 +170,10 @@ std::optional<Step> ReadStep(std::string_view text, std::vector<Step>& steps, bo
   }
   if (text == "then ok") return Step{0, ThenOk{}};
   if (Take(text, "then ok ")) return Step{0, ThenOk{std::string(text) + "\r\n"}};
+  if (text == "-> inbound") return Step{0, ExpectInbound{}};
+  if (text == "then failed inbound") return Step{0, InboundFailed{}};
+  if (Take(text, "b <- ")) return Step{0, ExpectBackendLine{std::string(text)}};
+  if (Take(text, "b -> ")) return Step{0, BackendLine{std::string(text) + "\r\n"}};
   if (Take(text, "then failed ")) {
     const auto reason = FindName<LoginFailure>(kFailures, TakeWord(text));
     if (!reason) return std::nullopt;
@@ -177,6 +190,7 @@ std::optional<Step> ReadStep(std::string_view text, std::vector<Step>& steps, bo
 std::string Describe(const protocols::ServerAction& action) {
   if (std::holds_alternative<protocols::NeedInput>(action)) return "nothing";
   if (std::holds_alternative<protocols::StartTls>(action)) return "starttls";
+  if (std::holds_alternative<protocols::Inbound>(action)) return "inbound";
   if (const auto* quit = std::get_if<protocols::Quit>(&action)) {
     return "quit " + std::string(kReasons[static_cast<size_t>(quit->reason)]);
   }
@@ -276,6 +290,47 @@ class Run {
     return {};
   }
 
+  std::string Do(const ExpectInbound&, size_t, bool) {
+    if (!std::holds_alternative<protocols::Inbound>(action_)) {
+      return "expected inbound, got " + Describe(action_);
+    }
+    action_ = protocols::NeedInput{};
+    scanner_ = engine_->MakeScanner();
+    DriveScanner();
+    return {};
+  }
+
+  std::string Do(const InboundFailed&, size_t, bool) {
+    if (!scanner_) return "nothing is inbound";
+    scanner_ = nullptr;
+    backend_output_.Clear();
+    engine_->InboundFailed();
+    Drive();
+    return {};
+  }
+
+  std::string Do(const ExpectBackendLine& expected, size_t, bool) {
+    const std::optional<protocols::Line> line = protocols::FindLine(backend_output_.view());
+    if (!line) return "expected '" + expected.text + "' for the backend, got nothing";
+    if (line->text != expected.text) {
+      return "expected '" + expected.text + "' for the backend, got '" + std::string(line->text) +
+             "'";
+    }
+    backend_output_.Consume(line->wire_bytes);
+    return {};
+  }
+
+  std::string Do(const BackendLine& line, size_t, bool) {
+    if (!scanner_) return "there is no backend";
+    backend_input_ << line.text;
+    while (!backend_input_.empty()) {
+      const auto step = scanner_->FromBackend(backend_input_.view(), output_);
+      if (!Follow(step, backend_input_, output_)) break;
+    }
+    DriveScanner();
+    return {};
+  }
+
   std::string Do(const ExpectQuit& expected, size_t, bool) {
     const auto* quit = std::get_if<protocols::Quit>(&action_);
     if (!quit || quit->reason != expected.reason) {
@@ -288,8 +343,39 @@ class Run {
     return {};
   }
 
+  // Follow does with the front of `input` what the scanner says; false: it is to stay there.
+  bool Follow(const protocols::RelayScanner::Step& step, Buffer& input, Buffer& other_side) {
+    switch (step.what) {
+      case protocols::RelayScanner::Do::kForward:
+        other_side << input.view().substr(0, step.bytes);
+        [[fallthrough]];
+      case protocols::RelayScanner::Do::kSwallow:
+        input.Consume(step.bytes);
+        return true;
+      case protocols::RelayScanner::Do::kResetBackend:
+        backend_output_.Clear();
+        scanner_->BackendReset();
+        return true;
+      case protocols::RelayScanner::Do::kClose:
+        action_ = protocols::Quit{step.reason};
+        return false;
+      case protocols::RelayScanner::Do::kNeedInput:
+      case protocols::RelayScanner::Do::kWaitForBackend:
+        break;
+    }
+    return false;
+  }
+
+  void DriveScanner() {
+    while (!input_.empty() && std::holds_alternative<protocols::NeedInput>(action_)) {
+      const auto step = scanner_->FromClient(input_.view(), output_, backend_output_);
+      if (!Follow(step, input_, backend_output_)) return;
+    }
+  }
+
   // Drive calls the engine as the session does: not while an action waits for its answer.
   void Drive() {
+    if (scanner_) return DriveScanner();
     const bool waiting = !std::holds_alternative<protocols::NeedInput>(action_);
     if (waiting || authenticating_ || relaying_) return;
     action_ = engine_->Next(input_, output_);
@@ -297,6 +383,9 @@ class Run {
 
   std::string Unexpected() {
     if (!output_.empty()) return "unexpected output '" + std::string(output_.view()) + "'";
+    if (!backend_output_.empty()) {
+      return "unexpected bytes for the backend: '" + std::string(backend_output_.view()) + "'";
+    }
     if (!std::holds_alternative<protocols::NeedInput>(action_)) {
       return "unexpected " + Describe(action_);
     }
@@ -306,8 +395,11 @@ class Run {
 
   const Dialogue& dialogue_;
   std::unique_ptr<protocols::ServerEngine> engine_;
+  std::unique_ptr<protocols::RelayScanner> scanner_;  // behind Inbound
   Buffer input_;
   Buffer output_;
+  Buffer backend_input_;
+  Buffer backend_output_;
   protocols::ServerAction action_ = protocols::NeedInput{};
   bool authenticating_ = false;
   bool relaying_ = false;

@@ -3,7 +3,8 @@
 // A dialogue is text, one step a line:
 //   # comment                       "# no-split" alone on a line: run it unsplit only
 //   facts: tls=active|offered|none cleartext=allow|deny [bare_newline=reject|normalize]
-//          [external=USER] [capabilities=A,B C,D]   one line; capabilities go to its end;
+//          [external=USER] [local=DOMAIN,DOMAIN] [capabilities=A,B C,D]
+//          one line; capabilities go to its end;
 //          USER is for whom the client's certificate stands, once TLS is active
 //   c -> TEXT                       the client sends TEXT and CRLF
 //   c raw> TEXT                     the client sends these bytes: \r \n \0 \t \\ \xNN
@@ -13,6 +14,10 @@
 //   -> authenticate PLAIN|LOGIN|EXTERNAL|cleartext authzid="" user="u" password="p"
 //   then ok [STATUS LINE]           … and the login succeeds with this reply of the backend
 //   then failed kBadCredentials [text]
+//   -> inbound                      the engine gives the client to the relay, without a login; then
+//   b <- TEXT                       the backend is sent exactly this line
+//   b -> TEXT                       the backend sends TEXT and CRLF
+//   then failed inbound             … or else there is no backend
 //   -> quit kLoggedOut              the engine closes; any QuitReason
 // The server is mail.example.org. Client lines without an expectation between are one flight.
 // SPDX-License-Identifier: Apache-2.0
@@ -48,6 +53,14 @@ struct ThenFailed {
   protocols::LoginFailure reason;
   std::string text;
 };
+struct ExpectInbound {};
+struct InboundFailed {};
+struct ExpectBackendLine {
+  std::string text;
+};
+struct BackendLine {
+  std::string text;
+};
 struct ExpectQuit {
   protocols::QuitReason reason;
 };
@@ -55,7 +68,7 @@ struct ExpectQuit {
 struct Step {
   int line = 0;  // in the file
   std::variant<Flight, ExpectLine, ExpectStartTls, ExpectAuthenticate, ThenOk, ThenFailed,
-               ExpectQuit>
+               ExpectInbound, InboundFailed, ExpectBackendLine, BackendLine, ExpectQuit>
       what;
 };
 

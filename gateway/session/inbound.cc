@@ -1,0 +1,49 @@
+// Mail from outside: a session of a client that has not logged in.
+//
+// The backend is connected to at the client's MAIL, so that every reply from then on is the
+// backend's own; whom the mail may be for is the relay scanner's to say (protocols/smtp).
+// SPDX-License-Identifier: Apache-2.0
+#include "protocols/smtp/inbound.h"
+
+#include "gateway/session/login.h"
+#include "gateway/session/session.h"
+#include "gateway/worker.h"
+
+namespace gatepost::session {
+
+std::shared_ptr<const protocols::Capabilities> Session::InboundCapabilities() const {
+  auto ours = listener_.pool->capabilities();
+  if (listener_.inbound_pool == listener_.pool) return ours;
+  const auto theirs = listener_.inbound_pool->capabilities();
+  if (!ours || !theirs) return nullptr;
+  return std::make_shared<const protocols::Capabilities>(smtp::CommonKeywords(*ours, *theirs));
+}
+
+Session::Wait Session::BeginInbound() {
+  EndEarly(false);  // that was for a login
+  inbound_ = true;
+  user_.clear();  // who failed to log in before
+  pool_ = listener_.inbound_pool;
+  login_->credentials.emplace();  // nobody's
+  login_->backend_decides = false;
+  login_->backend.reset();
+  login_->order = pool_->Order(client_address_.Host());
+  login_->attempt = 0;
+  return OpenBackend();
+}
+
+Session::Wait Session::InboundFailed(std::string_view detail) {
+  inbound_ = false;
+  ++deferred_logins_;
+  login_->credentials.reset();
+  worker_.log().Write(observe::Level::kWarning, "inbound_deferred",
+                      {{"id", worker_.IdText(id_)},
+                       {"listener", listener_.settings.name},
+                       {"client", client_address_.Host()},
+                       {"backend", backend_name_},
+                       {"detail", detail}});
+  login_->server->InboundFailed();
+  return Enter(Phase::kDialogue);
+}
+
+}  // namespace gatepost::session
