@@ -22,6 +22,12 @@ uint16_t Mark(uint64_t hash) {
   return mark == 0 ? 1 : mark;
 }
 
+// IsRefusing ends a refusal when half of what it began with is forgotten.
+bool IsRefusing(ScoreTable::Entry& entry, double most) {
+  entry.refusing = entry.refusing && static_cast<double>(entry.score) >= most / 2;
+  return entry.refusing;
+}
+
 }  // namespace
 
 std::string UserKey(std::string_view user) {
@@ -64,10 +70,8 @@ Throttle::Keys Throttle::KeysOf(const net::Address& client, std::string_view use
 bool Throttle::Refuses(Scope scope, uint64_t key, uint64_t now_ms) {
   const uint32_t most = limit(scope);
   if (most == 0) return false;
-  return Table(scope).Find(key, now_ms, [&](ScoreTable::Entry& entry) {
-    entry.refusing = entry.refusing && static_cast<double>(entry.score) >= most / 2.0;
-    return entry.refusing;
-  });
+  return Table(scope).Find(key, now_ms,
+                           [most](ScoreTable::Entry& entry) { return IsRefusing(entry, most); });
 }
 
 std::optional<Throttle::Scope> Throttle::Refuses(const net::Address& client, std::string_view user,
@@ -116,12 +120,13 @@ Throttle::Failure Throttle::Failed(const net::Address& client, std::string_view 
     if (most == 0) continue;
     const bool begun =
         Table(scope).Make(keys[static_cast<size_t>(scope)], now_ms, [&](ScoreTable::Entry& entry) {
+          const bool refusing = IsRefusing(entry, most);
           const double score =
               std::min(static_cast<double>(entry.score) + added, kMostOverLimit * most);
           entry.score = static_cast<float>(score);
           if (scope == Scope::kPair || !familiar) weight = std::max(weight, score * of_pair / most);
           // What has faded since the first failure is not missed.
-          if (entry.refusing || score < most - 0.5) return false;
+          if (refusing || score < most - 0.5) return false;
           entry.refusing = true;
           return true;
         });

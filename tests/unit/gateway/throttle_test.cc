@@ -103,6 +103,17 @@ TEST(Throttle, BeginsARefusalOnce) {
   EXPECT_EQ(throttle.Refuses(client, "alice", kStart + 61 * kMinute), std::nullopt);
 }
 
+// Nobody asked in between: where a user is at home its network's and its own refusals are not
+// looked at.
+TEST(Throttle, BeginsARefusalAnewWhenTheFirstIsOver) {
+  Throttle throttle(Limits(0, 10, 0));
+  EXPECT_EQ(Guess(throttle, At("192.0.2.1"), "alice", 10, kStart).begun, std::vector{Scope::kUser});
+  const uint64_t later = kStart + 70 * kMinute;  // two are left
+  EXPECT_TRUE(Guess(throttle, At("192.0.2.1"), "alice", 5, later).begun.empty());
+  EXPECT_EQ(throttle.Refuses(At("192.0.2.1"), "alice", later), std::nullopt);
+  EXPECT_FALSE(Guess(throttle, At("192.0.2.1"), "alice", 3, later).begun.empty());
+}
+
 TEST(Throttle, CountsTheSamePasswordOnce) {
   Throttle throttle(Limits(10, 10, 10));
   const auto client = At("192.0.2.1");
