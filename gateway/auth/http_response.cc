@@ -67,10 +67,7 @@ HttpResponse::Status HttpResponse::Consume(protocols::Buffer& input) {
     const size_t taken = parser_->put(boost::asio::buffer(bytes.data(), bytes.size()), error);
     input.Consume(taken);
     if (error == http::error::need_more) break;
-    if (error) {
-      error_ = error.message();
-      return Status::kMalformed;
-    }
+    if (error) return Broken(error.message());
     if (taken == 0) break;
   }
   return StatusNow();
@@ -80,11 +77,14 @@ HttpResponse::Status HttpResponse::End() {
   if (parser_->is_done()) return Status::kDone;
   ErrorCode error;
   if (parser_->got_some()) parser_->put_eof(error);
-  if (error || !parser_->is_done()) {
-    error_ = error ? error.message() : "no response";
-    return Status::kMalformed;
-  }
+  if (error || !parser_->is_done()) return Broken(error ? error.message() : "no response");
   return Status::kDone;
+}
+
+HttpResponse::Status HttpResponse::Broken(std::string error) {
+  error_ = std::move(error);
+  broken_ = true;
+  return parser_->is_header_done() ? Status::kDone : Status::kMalformed;
 }
 
 HttpResponse::Status HttpResponse::StatusNow() const {
@@ -97,7 +97,7 @@ unsigned HttpResponse::code() const {
 }
 
 bool HttpResponse::keep_alive() const {
-  return parser_->is_done() && parser_->keep_alive();
+  return !broken_ && parser_->is_done() && parser_->keep_alive();
 }
 
 }  // namespace gatepost::auth

@@ -24,7 +24,8 @@ class HttpResponse {
   enum class Status : uint8_t {
     kMore,      // it is not complete
     kHeader,    // all fields are known, the body is not: call again with more
-    kDone,      // the next response may follow on the connection, where keep_alive()
+    kDone,      // the next response may follow on the connection, where keep_alive(); or what
+                // stands behind good header fields is broken, which does not matter
     kMalformed  // error() says why
   };
 
@@ -50,9 +51,11 @@ class HttpResponse {
   struct Parser;
 
   [[nodiscard]] Status StatusNow() const;
+  [[nodiscard]] Status Broken(std::string error);
 
   std::unique_ptr<Parser> parser_;
   std::string error_;
+  bool broken_ = false;
 };
 
 }  // namespace gatepost::auth
