@@ -168,6 +168,7 @@ struct Authority {
   bool resolve_client_host = false;
   milliseconds connect_timeout{2'000};  // of one URL
   milliseconds timeout{5'000};          // of one URL, with the connecting
+  milliseconds positive_cache{0};       // 0: none
   Place place;
 };
 

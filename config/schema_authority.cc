@@ -61,6 +61,7 @@ void CheckKeysOfKind(const Authority& authority, const std::string& path, Findin
       {"resolve_client_host", {Kind::kHttp}},
       {"connect_timeout", {Kind::kHttp}},
       {"timeout", {Kind::kHttp}},
+      {"positive_cache", {Kind::kHttp}},
       {"pool", {Kind::kLogin}, "pool = \"stores\""},
       {"protocol", {Kind::kLogin}},
       {"max_concurrent", {Kind::kHttp, Kind::kLogin}},
@@ -179,6 +180,9 @@ Table<Authority> AuthorityTable() {
                         "Longest wait for a connection to one URL."),
           DurationField("timeout", &Authority::timeout, milliseconds(100), std::chrono::minutes(2),
                         "\"5s\"", "Longest wait for the answer of one URL, with the connecting."),
+          DurationField("positive_cache", &Authority::positive_cache, milliseconds(0),
+                        std::chrono::minutes(10), "\"30s\"",
+                        "How long a good login is not asked about again; \"0s\": always asked."),
       }};
 }
 

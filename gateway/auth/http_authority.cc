@@ -66,6 +66,7 @@ struct HttpAuthority::Task final : net::Deadlines::Entry, net::ReverseLookup::Ob
   HttpAuthority& owner;
   const SessionId id;
   protocols::Protocol protocol = protocols::Protocol::kImap;
+  LoginCache::Key key{};
   Question question;
   std::string client_host;  // a header line, where it is wanted
   std::unique_ptr<net::ReverseLookup> lookup;
@@ -216,7 +217,8 @@ HttpAuthority::HttpAuthority(Worker& worker, const AuthorityRuntime& authority, 
     : worker_(worker),
       authority_(authority),
       answers_(answers),
-      options_{authority.settings.pass_client_certificate, authority.settings.headers} {
+      options_{authority.settings.pass_client_certificate, authority.settings.headers},
+      good_logins_(Milliseconds(authority.settings.positive_cache)) {
   for (const config::HttpUrl& url : authority.settings.urls) {
     Endpoint& endpoint = *endpoints_.emplace_back(std::make_unique<Endpoint>(url));
     if (url.https) {
@@ -236,11 +238,23 @@ std::optional<Verdict> HttpAuthority::Check(const Request& request) {
     verdict.reason = protocols::LoginFailure::kAuthorizationDenied;
     return verdict;
   }
+  LoginCache::Key key{};
+  if (authority_.settings.positive_cache.count() > 0) {
+    key = good_logins_.KeyOf(request);
+    if (const LoginCache::Login* known = good_logins_.Find(key, worker_.Now())) {
+      Verdict verdict;
+      verdict.accepted = true;
+      verdict.backend = known->backend;
+      verdict.backend_user = known->backend_user;
+      return verdict;
+    }
+  }
   if (waiting_.size() >= kWaiting) return Outage("too many questions wait for the authority");
   auto made = std::make_unique<Task>(*this, request.id);
   Task& task = *made;
   tasks_[KeyOf(request.id)] = std::move(made);
   task.protocol = request.protocol;
+  task.key = key;
   task.question = MakeQuestion(request, options_);
   if (authority_.settings.resolve_client_host && request.protocol == protocols::Protocol::kSmtp) {
     task.lookup = net::ReverseLookup::Start(worker_.loop(), worker_.deadlines(), request.client,
@@ -329,7 +343,13 @@ void HttpAuthority::Answered(Connection& connection, HttpAnswer& answer) {
     return NextEndpoint(task, endpoint, "the answer makes no sense: " + meaning.error(), false);
   }
   MarkUp(endpoint);
-  if (!meaning->wait) return Finish(task, std::move(meaning->verdict));
+  if (!meaning->wait) {
+    const Verdict& verdict = meaning->verdict;
+    if (verdict.accepted && !verdict.backend_password) {
+      good_logins_.Keep(task.key, {verdict.backend, verdict.backend_user}, worker_.Now());
+    }
+    return Finish(task, std::move(meaning->verdict));
+  }
   authority_.Count(worker_.shard(), Outcome::kWait);
   Release(task);
   worker_.deadlines().Arm(task, std::max(Milliseconds(meaning->wait->time), kLeastWaitMs));

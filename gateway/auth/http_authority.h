@@ -17,6 +17,7 @@
 #include "gateway/auth/auth_http.h"
 #include "gateway/auth/authenticator.h"
 #include "gateway/auth/authority_runtime.h"
+#include "gateway/auth/login_cache.h"
 
 namespace gatepost {
 class Worker;
@@ -60,6 +61,7 @@ class HttpAuthority final : public Authenticator {
   const AuthorityRuntime& authority_;
   Answers& answers_;
   const QuestionOptions options_;
+  LoginCache good_logins_;
   std::vector<std::unique_ptr<Endpoint>> endpoints_;
   std::unordered_map<uint64_t, std::unique_ptr<Task>> tasks_;
   std::deque<uint64_t> waiting_;  // keys; those of tasks that are gone stay until their turn

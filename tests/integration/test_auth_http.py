@@ -453,6 +453,25 @@ class Connections(HttpTestCase):
         self.assertEqual(gate.log_lines(event="authority_failed"), [])
         self.assertEqual(service.connections, 2)
 
+    def test_a_good_login_is_not_asked_about_again(self):
+        made, servers = self.recording()
+        service = self.service(servers)
+        gate = self.gate_for(service.url, authority={"positive_cache": "10m"})
+        service.extra = {"Auth-User": "alice@store"}
+        for _ in range(3):
+            self.assert_answer(self.login(gate, "imap", "alice", "right"), clients.LOGIN_OK, "imap")
+        self.assertEqual(len(service.questions), 1)
+        self.assertEqual(made["imap"].logins, [("alice@store", "right")] * 3)
+        self.assertEqual(self.counted(gate, "ok"), 3)
+        for protocol, password in (("imap", "wrong"), ("imap", "wrong"), ("pop3", "right")):
+            self.login(gate, protocol, "alice", password)
+        self.assertEqual(len(service.questions), 4)
+        service.extra = {"Auth-Pass": "of the store"}  # that is not kept
+        service.users["bob"] = "right"
+        for _ in range(2):
+            self.assert_answer(self.login(gate, "imap", "bob", "right"), clients.LOGIN_OK, "imap")
+        self.assertEqual(len(service.questions), 6)
+
     def test_a_service_that_closes_after_each_answer(self):
         made, servers = self.recording()
         service = self.service(servers, keep_alive=False)
