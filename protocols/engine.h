@@ -20,10 +20,12 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "protocols/buffer.h"
+#include "protocols/introduction.h"
 #include "protocols/sasl/credentials.h"
 
 namespace gatepost::protocols {
@@ -57,6 +59,8 @@ struct ServerFacts {
   // SMTP: domains, in lower case, for which mail is taken without a login; null: none.
   std::shared_ptr<const std::vector<std::string>> local_domains;
   BareNewline bare_newline = BareNewline::kReject;  // SMTP: null op elsewhere
+  bool keep_id = false;        // IMAP: what the client says of itself is to be passed on
+  bool trusted_proxy = false;  // the peer may introduce clients (ID, XCLIENT)
   DialogueLimits limits;
 };
 
@@ -174,10 +178,22 @@ class ServerEngine {
   // Name the client gave itself: SMTP EHLO/HELO argument, else empty. Printable ASCII only.
   [[nodiscard]] virtual std::string_view client_name() const { return {}; }
 
+  // What a trusted proxy said of its client, and the client of itself, since the connection or TLS
+  // began; null: nothing.
+  [[nodiscard]] const Introduction* introduction() const { return introduction_.get(); }
+
   [[nodiscard]] const ServerCounts& counts() const { return counts_; }
 
  protected:
   ServerCounts counts_;
+  std::unique_ptr<Introduction> introduction_;
+};
+
+// Whether a backend believed the introduction of a client.
+enum class Trust : uint8_t {
+  kUnknown,  // there was none, or no answer yet
+  kRefused,  // the backend does not offer to listen, or took no notice
+  kGiven
 };
 
 // ---- client engines
@@ -237,6 +253,13 @@ class ClientEngine {
   // (with what input there is) afterwards.
   virtual void LogIn(const sasl::Credentials& credentials) = 0;
 
+  // Introduce has the login begin with telling who the client is, in the protocol's own words,
+  // where the backend offers to listen. Before LogIn.
+  void Introduce(std::shared_ptr<const Introduction> introduction) {
+    introduction_ = std::move(introduction);
+  }
+  [[nodiscard]] Trust trust() const { return trust_; }
+
   // LogOut appends the command that ends a connection which is Ready.
   virtual void LogOut(Buffer& output) = 0;
 
@@ -245,6 +268,10 @@ class ClientEngine {
 
   // Capabilities learnt so far, of the state in which the login takes place (after STARTTLS).
   [[nodiscard]] virtual const Capabilities& capabilities() const = 0;
+
+ protected:
+  std::shared_ptr<const Introduction> introduction_;
+  Trust trust_ = Trust::kUnknown;
 };
 
 }  // namespace gatepost::protocols

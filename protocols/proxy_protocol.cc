@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "protocols/ip_address.h"
+
 namespace gatepost::protocols {
 namespace {
 
@@ -208,72 +210,6 @@ ProxyReading ReadVersion2(std::string_view input) {
   return reading;
 }
 
-// ParseNumber reads a decimal number without leading zeros.
-std::optional<uint32_t> ParseNumber(std::string_view text, uint32_t most) {
-  if (text.empty() || text.size() > 5 || (text.size() > 1 && text[0] == '0')) return std::nullopt;
-  uint32_t number = 0;
-  for (const char c : text) {
-    if (c < '0' || c > '9') return std::nullopt;
-    number = number * 10 + static_cast<uint32_t>(c - '0');
-  }
-  return number <= most ? std::optional(number) : std::nullopt;
-}
-
-// ParseIpv4 writes the four bytes of a dotted address to `out`.
-bool ParseIpv4(std::string_view text, uint8_t* out) {
-  for (size_t i = 0; i < 4; ++i) {
-    const size_t end = i == 3 ? text.size() : std::min(text.find('.'), text.size());
-    const auto byte = ParseNumber(text.substr(0, end), 255);
-    if (!byte) return false;
-    out[i] = static_cast<uint8_t>(*byte);
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return true;
-}
-
-// ParseIpv6 does the same with an address of RFC 4291 §2.2.
-bool ParseIpv6(std::string_view text, std::array<uint8_t, 16>& out) {
-  out = {};
-  size_t bytes = 0;
-  std::optional<size_t> gap;  // where "::" stands
-  if (text.starts_with("::")) {
-    gap = 0;
-    text.remove_prefix(2);
-  }
-  while (!text.empty()) {
-    const size_t end = std::min(text.find(':'), text.size());
-    const std::string_view group = text.substr(0, end);
-    if (end == text.size() && group.find('.') != std::string_view::npos) {
-      if (bytes > 12 || !ParseIpv4(group, out.data() + bytes)) return false;
-      bytes += 4;
-      break;
-    }
-    if (bytes == out.size() || group.empty() || group.size() > 4) return false;
-    uint32_t value = 0;
-    for (const char c : group) {
-      constexpr std::string_view kDigits = "0123456789abcdefABCDEF";
-      const size_t digit = kDigits.find(c);
-      if (digit == std::string_view::npos) return false;
-      value = value << 4 | static_cast<uint32_t>(digit < 16 ? digit : digit - 6);
-    }
-    out[bytes++] = static_cast<uint8_t>(value >> 8);
-    out[bytes++] = static_cast<uint8_t>(value);
-    text.remove_prefix(end);
-    if (text.empty()) break;
-    text.remove_prefix(1);
-    if (text.empty()) return false;
-    if (text.front() != ':') continue;
-    if (gap) return false;
-    gap = bytes;
-    text.remove_prefix(1);
-  }
-  if (!gap) return bytes == out.size();
-  if (bytes == out.size()) return false;
-  const auto at = [&](size_t index) { return out.begin() + static_cast<ptrdiff_t>(index); };
-  std::rotate(at(*gap), at(bytes), out.end());
-  return true;
-}
-
 // ReadVersion1 reads one line, §2.1.
 ProxyReading ReadVersion1(std::string_view input) {
   ProxyReading reading{.version = 1};
@@ -303,7 +239,7 @@ ProxyReading ReadVersion1(std::string_view input) {
   }
   if (count < words.size()) return reading;
   const auto endpoint = [&](size_t index, ProxyEndpoint& out) {
-    const auto port = ParseNumber(words[index + 2], 65535);
+    const auto port = ParseDecimal(words[index + 2], 65535);
     if (!port) return false;
     out.port = static_cast<uint16_t>(*port);
     if (words[0] == "TCP6") return ParseIpv6(words[index], out.address);
@@ -345,6 +281,29 @@ std::string EncodeProxyV2(const ProxyHeader& header) {
   out[kLengthAt + 1] = static_cast<char>(length);
   PutUint32(Crc32c(out), crc_at, out);
   return out;
+}
+
+std::string EncodeProxyV1(const ProxyEndpoint& source, const ProxyEndpoint& destination) {
+  const bool v4 = IsV4Mapped(source) && IsV4Mapped(destination);
+  std::string out(v4 ? "PROXY TCP4" : "PROXY TCP6");
+  for (const ProxyEndpoint* endpoint : {&source, &destination}) {
+    for (size_t i = v4 ? 12 : 0; i < endpoint->address.size(); i += v4 ? 1 : 2) {
+      out += i == (v4 ? 12 : 0) ? ' ' : v4 ? '.' : ':';
+      if (v4) {
+        out += std::to_string(endpoint->address[i]);
+      } else {
+        constexpr std::string_view kDigits = "0123456789abcdef";
+        for (const uint8_t byte : {endpoint->address[i], endpoint->address[i + 1]}) {
+          out += kDigits[byte >> 4];
+          out += kDigits[byte & 15];
+        }
+      }
+    }
+  }
+  for (const ProxyEndpoint* endpoint : {&source, &destination}) {
+    out += " " + std::to_string(endpoint->port);
+  }
+  return out + "\r\n";
 }
 
 std::string EncodeProxyV2Local() {

@@ -52,6 +52,12 @@ inline constexpr size_t kMaxProxyHeaderBytes = 536;
 // addresses.
 [[nodiscard]] std::string EncodeProxyV2Local();
 
+// EncodeProxyV1 returns the header in version 1, which can tell of nothing but the addresses. Where
+// one of both is IPv6, the other is v4-mapped: receivers want one family. A connection of our own
+// has our own addresses there: Postfix refuses the kind UNKNOWN.
+[[nodiscard]] std::string EncodeProxyV1(const ProxyEndpoint& source,
+                                        const ProxyEndpoint& destination);
+
 // What the beginning of a connection is, as far as it has come.
 struct ProxyReading {
   enum class Status : uint8_t {

@@ -136,6 +136,11 @@ ClientEngine::Outcome ClientEngine::OnUntagged(std::string_view bytes, const Res
   if (response.condition == Condition::kBad || response.condition == Condition::kPreauth) {
     return ProtocolError("unexpected response: ", response.data);
   }
+  // Who the backend is, is told to us alone.
+  constexpr std::string_view kId = "ID ";
+  if (!id_tag_.empty() && EqualsIgnoreCase(response.data.substr(0, kId.size()), kId)) {
+    return std::nullopt;
+  }
   if (phase_ == Phase::kLogin) {
     // Its line end may be a bare LF; what we write ends in CRLF.
     bytes.remove_suffix(1);
@@ -168,6 +173,16 @@ ClientEngine::Outcome ClientEngine::OnContinuation(Buffer& output) {
 }
 
 ClientEngine::Outcome ClientEngine::OnTagged(const Response& response, bool more_input) {
+  if (!id_tag_.empty() && response.tag == id_tag_) {
+    id_tag_.clear();
+    // The words of Dovecot from 2.4 on, and ours. An older one says the same to everybody.
+    if (response.condition != Condition::kOk) {
+      trust_ = protocols::Trust::kRefused;
+    } else if (response.text.starts_with("Trusted")) {
+      trust_ = protocols::Trust::kGiven;
+    }
+    return std::nullopt;
+  }
   if (response.tag != tag_) return ProtocolError("unexpected tag");
   tag_.clear();
   if (phase_ == Phase::kStartTls) {
@@ -190,6 +205,7 @@ ClientEngine::Outcome ClientEngine::OnTagged(const Response& response, bool more
 }
 
 ClientEngine::Outcome ClientEngine::OnLoginAnswer(const Response& response) {
+  if (!id_tag_.empty()) return ProtocolError("login answered before ID");
   switch (response.condition) {
     case Condition::kOk:
       if (parts_sent_ < login_parts_.size()) return ProtocolError("login believed half told");
@@ -238,12 +254,33 @@ ClientEngine::Outcome ClientEngine::Login(Buffer& output) {
       !Writable(credentials.authentication_identity) || !Writable(credentials.password.Reveal())) {
     return Failed{BackendFailure::kUnencodable, {}};
   }
+  if (introduction_) SendId(output);
   PrepareLogin(credentials);
   if (login_parts_.empty()) {
     return Failed{BackendFailure::kNoMechanism, "no mechanism for these credentials"};
   }
   SendLoginPart(output);
   return std::nullopt;
+}
+
+// SendId introduces the client; the login follows in the same flight, since it does not depend on
+// the answer.
+void ClientEngine::SendId(Buffer& output) {
+  if (!Offers("ID")) {
+    trust_ = protocols::Trust::kRefused;
+    return;
+  }
+  NewTag();
+  id_tag_ = tag_;
+  output << id_tag_ << " ID (";
+  bool first = true;
+  for (const auto& [name, value] : protocols::IdFields(*introduction_)) {
+    if (!std::exchange(first, false)) output << " ";
+    AppendQuoted(name, output);
+    output << " ";
+    AppendQuoted(value, output);
+  }
+  output << ")\r\n";
 }
 
 void ClientEngine::PrepareLogin(const sasl::Credentials& credentials) {

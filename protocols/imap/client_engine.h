@@ -1,8 +1,8 @@
 // The IMAP client that logs in at a backend: greeting, STARTTLS, capabilities, login.
 //
 // Believes a response only when its question was asked. Owned by the session's login part (or a
-// probe); one thread. RFC 3501, RFC 9051; RFC 4616 (PLAIN), RFC 4959 (SASL-IR), RFC 5530, RFC 7888.
-// SPDX-License-Identifier: Apache-2.0
+// probe); one thread. RFC 3501, RFC 9051; RFC 2971 (ID), RFC 4616 (PLAIN), RFC 4959 (SASL-IR), RFC
+// 5530, RFC 7888. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <optional>
@@ -54,6 +54,7 @@ class ClientEngine final : public protocols::ClientEngine {
   Outcome SendDue(protocols::Buffer& output);
   // Login chooses how to log in and sends the first part.
   Outcome Login(protocols::Buffer& output);
+  void SendId(protocols::Buffer& output);
   void PrepareLogin(const sasl::Credentials& credentials);
   void SendLoginPart(protocols::Buffer& output);
 
@@ -68,7 +69,8 @@ class ClientEngine final : public protocols::ClientEngine {
   protocols::Capabilities capabilities_;
   bool capabilities_known_ = false;
   unsigned last_tag_ = 0;
-  std::string tag_;  // of the command under way
+  std::string tag_;     // of the command under way
+  std::string id_tag_;  // of an ID in front of the login, until it is answered
   // The login command, cut where a continuation request must come first.
   std::vector<protocols::Buffer> login_parts_;
   size_t parts_sent_ = 0;

@@ -22,10 +22,6 @@ using protocols::Quit;
 using protocols::QuitReason;
 using protocols::ServerAction;
 
-// RFC 2971 §3.3: at most 30 pairs, keys of 30 and values of 1024 bytes.
-constexpr size_t kMaxIdPairs = 30;
-constexpr size_t kMaxIdKeyBytes = 30;
-constexpr size_t kMaxIdValueBytes = 1024;
 constexpr size_t kMaxRefusalBytes = 512;
 
 constexpr std::string_view kPrivacyRequired =
@@ -67,16 +63,23 @@ bool Presentable(std::string_view text) {
 }
 
 // id-params-list = "(" [string SP nstring *(SP string SP nstring)] ")" / nil (RFC 2971 §4, with
-// the erratum that allows an empty list).
-bool IsIdParameters(CommandReader& reader) {
+// the erratum that allows an empty list). `take` gets each name and value that is not NIL.
+template <typename Take>
+bool ReadIdParameters(CommandReader& reader, Take take) {
   if (!reader.Skip('(')) return EqualsIgnoreCase(reader.Atom(), "NIL") && reader.AtEnd();
   for (size_t pairs = 0; !reader.Skip(')'); ++pairs) {
     Buffer key;
     Buffer value;
-    if (pairs == kMaxIdPairs || (pairs > 0 && !reader.Skip(' '))) return false;
-    if (!reader.String(key) || key.size() > kMaxIdKeyBytes || !reader.Skip(' ')) return false;
-    if (!reader.String(value) && !EqualsIgnoreCase(reader.Atom(), "NIL")) return false;
-    if (value.size() > kMaxIdValueBytes) return false;
+    if (pairs == protocols::kMaxIdPairs || (pairs > 0 && !reader.Skip(' '))) return false;
+    if (!reader.String(key) || key.size() > protocols::kMaxIdKeyBytes || !reader.Skip(' ')) {
+      return false;
+    }
+    if (reader.String(value)) {
+      if (value.size() > protocols::kMaxIdValueBytes) return false;
+      take(key.view(), value.view());
+    } else if (!EqualsIgnoreCase(reader.Atom(), "NIL")) {
+      return false;
+    }
   }
   return reader.AtEnd();
 }
@@ -214,11 +217,28 @@ ServerEngine::Outcome ServerEngine::DoCapability(Request& request) {
 }
 
 ServerEngine::Outcome ServerEngine::DoId(Request& request) {
-  if (!request.arguments.Skip(' ') || !IsIdParameters(request.arguments)) {
+  protocols::Introduction told;
+  if (introduction_) told = *introduction_;
+  told.id.clear();
+  // As Dovecot has it, the first word about the client counts.
+  const bool believed = facts_.trusted_proxy && told.client_host.empty();
+  bool good = true;
+  const auto take = [&](std::string_view name, std::string_view value) {
+    if (protocols::IsProxyField(name)) {
+      if (believed && !protocols::ReadIdField(name, value, told)) good = false;
+    } else if (facts_.keep_id) {
+      told.id.emplace_back(name, value);
+    }
+  };
+  if (!request.arguments.Skip(' ') || !ReadIdParameters(request.arguments, take)) {
     return Bad("Invalid ID parameters", request.output);
   }
+  if (!good) return Refuse("Invalid ID parameters", request.output);
+  if (facts_.trusted_proxy || facts_.keep_id) {
+    introduction_ = std::make_unique<protocols::Introduction>(std::move(told));
+  }
   request.output << "* ID (\"name\" \"Gatepost\")\r\n";
-  return Ok("ID completed", request.output);
+  return Ok(facts_.trusted_proxy ? "Trusted ID completed" : "ID completed", request.output);
 }
 
 ServerEngine::Outcome ServerEngine::DoNoop(Request& request) {
@@ -321,6 +341,7 @@ void ServerEngine::TlsStarted(std::string external_identity) {
   facts_.tls_active = true;
   first_bytes_ = true;
   tag_.clear();
+  introduction_.reset();
   sasl_.Forget();
   sasl_.SetExternalIdentity(std::move(external_identity));
   framer_.Reset();

@@ -1,8 +1,8 @@
 // The IMAP server in its not-authenticated state: greeting to login.
 //
-// Knows no backend but its capabilities; keeps nothing that a client says beyond its command. Owned
-// by the session's login part; one thread. RFC 3501, RFC 9051; RFC 2971 (ID), RFC 4959 (SASL-IR),
-// RFC 5530 (response codes), RFC 7888 (LITERAL+).
+// Knows no backend but its capabilities; keeps nothing that a client says beyond its command, but
+// its ID where that is to be passed on. Owned by the session's login part; one thread. RFC 3501,
+// RFC 9051; RFC 2971 (ID), RFC 4959 (SASL-IR), RFC 5530 (response codes), RFC 7888 (LITERAL+).
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

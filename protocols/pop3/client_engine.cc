@@ -118,6 +118,12 @@ ClientEngine::Outcome ClientEngine::OnLine(std::string_view line, bool more_inpu
       return std::nullopt;
     case Phase::kCapaList:
       return OnCapability(line, output);
+    case Phase::kXclient:
+      if (!IsOk(line) && !IsErr(line)) return ProtocolError("not a response: ", line);
+      trust_ = IsOk(line) && line.find("not from trusted") == std::string_view::npos
+                   ? protocols::Trust::kGiven
+                   : protocols::Trust::kRefused;
+      return Login(output);
     case Phase::kUser:
       if (IsErr(line)) return RefusalOf(line);
       if (!IsOk(line)) return ProtocolError("not a response: ", line);
@@ -144,6 +150,7 @@ ClientEngine::Outcome ClientEngine::OnLine(std::string_view line, bool more_inpu
 ClientEngine::Outcome ClientEngine::OnGreeting(std::string_view line, Buffer& output) {
   if (IsErr(line)) return Failed{BackendFailure::kRefusedService, std::string(line)};
   if (!IsOk(line)) return ProtocolError("unexpected greeting: ", line);
+  takes_xclient_ = line.find("[XCLIENT]") != std::string_view::npos;
   if (facts_.tls == BackendTls::kStartTls) {
     output << "STLS\r\n";
     phase_ = Phase::kStls;
@@ -184,6 +191,13 @@ ClientEngine::Outcome ClientEngine::Login(Buffer& output) {
   if (!Writable(user) || !Writable(password) || !Writable(credentials.authorization_identity)) {
     return Failed{BackendFailure::kUnencodable, {}};
   }
+  if (introduction_ && trust_ == protocols::Trust::kUnknown) {
+    if (takes_xclient_) {
+      SendXclient(output);
+      return std::nullopt;
+    }
+    trust_ = protocols::Trust::kRefused;
+  }
   const bool offers_user = !has_capa_ || Offers("USER");
   // USER and PASS carry no control characters, and servers disagree on spaces at the ends of what
   // they carry: PLAIN is exact.
@@ -205,6 +219,16 @@ ClientEngine::Outcome ClientEngine::Login(Buffer& output) {
   output << "USER " << user << "\r\n";
   if (Offers("PIPELINING")) output << "PASS " << password << "\r\n";  // RFC 2449 §6.6
   return std::nullopt;
+}
+
+// SendXclient introduces the client as Dovecot has it: values as they are, in one line.
+void ClientEngine::SendXclient(Buffer& output) {
+  phase_ = Phase::kXclient;
+  output << "XCLIENT";
+  for (const auto& [name, value] : protocols::XclientAttributes(*introduction_)) {
+    if (value.find(' ') == std::string::npos) output << " " << name << "=" << value;
+  }
+  output << "\r\n";
 }
 
 void ClientEngine::TlsStarted() {

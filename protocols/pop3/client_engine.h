@@ -33,6 +33,7 @@ class ClientEngine final : public protocols::ClientEngine {
     kCapa,
     kCapaList,
     kReady,  // nothing is awaited: the login is due, or waited for
+    kXclient,
     kUser,
     kPass,
     kAuth,         // the challenge of AUTH PLAIN
@@ -46,6 +47,7 @@ class ClientEngine final : public protocols::ClientEngine {
   Outcome OnCapability(std::string_view line, protocols::Buffer& output);
   void AskCapabilities(protocols::Buffer& output);
   Outcome Login(protocols::Buffer& output);
+  void SendXclient(protocols::Buffer& output);
   [[nodiscard]] bool Offers(std::string_view capability) const;
   [[nodiscard]] bool OffersPlain() const;
 
@@ -54,6 +56,7 @@ class ClientEngine final : public protocols::ClientEngine {
   bool has_capa_ = false;
   size_t capability_bytes_ = 0;
   protocols::Capabilities capabilities_;
+  bool takes_xclient_ = false;  // the greeting says so
 };
 
 }  // namespace gatepost::pop3

@@ -93,7 +93,7 @@ ServerEngine::ServerEngine(protocols::ServerFacts facts) : facts_(std::move(fact
 }
 
 void ServerEngine::Greet(Buffer& output) {
-  output << "+OK " << facts_.hostname << " ready\r\n";
+  output << "+OK " << (facts_.trusted_proxy ? "[XCLIENT] " : "") << facts_.hostname << " ready\r\n";
 }
 
 ServerAction ServerEngine::Next(Buffer& input, Buffer& output) {
@@ -127,7 +127,7 @@ ServerEngine::Outcome ServerEngine::Run(std::string_view line, bool flight_goes_
       {"CAPA", &ServerEngine::DoCapa}, {"STLS", &ServerEngine::DoStls},
       {"USER", &ServerEngine::DoUser}, {"PASS", &ServerEngine::DoPass},
       {"AUTH", &ServerEngine::DoAuth}, {"NOOP", &ServerEngine::DoNoop},
-      {"QUIT", &ServerEngine::DoQuit},
+      {"QUIT", &ServerEngine::DoQuit}, {"XCLIENT", &ServerEngine::DoXclient},
   };
 
   const size_t space = line.find(' ');
@@ -238,6 +238,18 @@ ServerEngine::Outcome ServerEngine::DoQuit(Request& request) {
   return Quit{QuitReason::kLoggedOut};
 }
 
+// Dovecot's: a proxy tells who its client is.
+ServerEngine::Outcome ServerEngine::DoXclient(Request& request) {
+  if (!facts_.trusted_proxy) return Bad("Unknown command", request.output);
+  auto told = std::make_unique<protocols::Introduction>();
+  if (!request.argument || !protocols::ReadXclient(*request.argument, false, *told)) {
+    return Bad("Invalid parameters", request.output);
+  }
+  introduction_ = std::move(told);
+  request.output << "+OK Updated\r\n";
+  return std::nullopt;
+}
+
 ServerEngine::Outcome ServerEngine::Continue(protocols::SaslLogin::Status status, Buffer& output) {
   using Status = protocols::SaslLogin::Status;
   switch (status) {
@@ -261,6 +273,7 @@ void ServerEngine::TlsStarted(std::string external_identity) {
   facts_.tls_active = true;
   first_bytes_ = true;
   user_.clear();
+  introduction_.reset();
   sasl_.Forget();
   sasl_.SetExternalIdentity(std::move(external_identity));
 }

@@ -43,6 +43,7 @@ class ServerEngine final : public protocols::ServerEngine {
   Outcome DoAuth(Request& request);
   Outcome DoNoop(Request& request);
   Outcome DoQuit(Request& request);
+  Outcome DoXclient(Request& request);
   Outcome Continue(protocols::SaslLogin::Status status, protocols::Buffer& output);
 
   // Bad refuses a malformed or misplaced command; it counts and may end the dialogue.

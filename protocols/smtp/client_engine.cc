@@ -27,6 +27,14 @@ constexpr size_t kMaxCommandBytes = 512;     // RFC 5321 §4.5.3.1.4, with CRLF
 constexpr size_t kMaxAuthLineBytes = 12288;  // RFC 4954 §4, with CRLF
 constexpr size_t kMaxStatusTextBytes = 400;  // 512 with code and CRLF, RFC 5321 §4.5.3.1.5
 
+constexpr std::string_view kXclient = "XCLIENT";
+
+// Clients give odd names; what is not one word is not repeated.
+bool IsHelloName(std::string_view name) {
+  return !name.empty() && name.size() <= 255 &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+}
+
 bool HasNul(std::string_view text) {
   return text.find('\0') != std::string_view::npos;
 }
@@ -79,6 +87,8 @@ ClientAction ClientEngine::OnReply(Buffer& output) {
       return Fail(BackendFailure::kNoStartTls);
     case Expect::kReady:  // unasked: a server that gives us up
       return Fail(code == 421 ? BackendFailure::kRefusedService : BackendFailure::kProtocolError);
+    case Expect::kXclient:
+      return OnXclient(output);
     case Expect::kPlainChallenge:
     case Expect::kLoginUser:
     case Expect::kLoginPassword:
@@ -110,8 +120,86 @@ ClientAction ClientEngine::OnEhlo(Buffer& output) {
 ClientAction ClientEngine::BeginLogin(Buffer& output) {
   expect_ = Expect::kReady;
   if (facts_.credentials == nullptr) return protocols::Ready{};
-  if (!facts_.authenticate) return LoggedIn{};
+  if (introduction_ && trust_ == protocols::Trust::kUnknown) return BeginXclient(output);
+  if (!facts_.authenticate) {
+    if (introduction_ && !introduction_->login.empty() && !login_told_) {
+      return Failed{BackendFailure::kNoMechanism, "the backend takes no XCLIENT LOGIN from us"};
+    }
+    return LoggedIn{};
+  }
   return BeginAuth(output);
+}
+
+// BeginXclient introduces the client with those attributes that the backend wants: Postfix's
+// XCLIENT_README. The name and the address come last: behind them, the client's own rights may be
+// all that is left.
+ClientAction ClientEngine::BeginXclient(Buffer& output) {
+  const auto offer = std::find_if(
+      capabilities_.begin(), capabilities_.end(),
+      [](const std::string& line) { return EqualsIgnoreCase(KeywordName(line), "XCLIENT"); });
+  if (offer != capabilities_.end()) {
+    const std::string wanted = *offer + " ";
+    const auto wants = [&](std::string_view name) {
+      return wanted.find(" " + std::string(name) + " ") != std::string::npos;
+    };
+    std::string command;
+    const auto add = [&](std::string_view name, std::string_view value) {
+      if (!wants(name)) return;
+      std::string attribute = " " + std::string(name) + "=";
+      protocols::AppendXtext(value, attribute);
+      if (kXclient.size() + attribute.size() + 2 > kMaxCommandBytes) return;
+      if (!command.empty() && command.size() + attribute.size() + 2 > kMaxCommandBytes) {
+        xclient_.push_back(std::exchange(command, {}));
+      }
+      if (command.empty()) command = kXclient;
+      if (name == "LOGIN") login_told_ = true;
+      command += attribute;
+    };
+    const auto attributes = protocols::XclientAttributes(*introduction_);
+    for (const auto& [name, value] : attributes) {
+      const bool ipv6 = name.ends_with("ADDR") && value.find(':') != std::string::npos;
+      if (name == "ADDR") {
+        add("PROTO", "ESMTP");
+        add("NAME", "[UNAVAILABLE]");
+      }
+      add(name, ipv6 ? "IPV6:" + value : value);
+    }
+    if (!command.empty()) xclient_.push_back(std::move(command));
+  }
+  if (xclient_.empty()) {
+    trust_ = protocols::Trust::kRefused;
+    return BeginLogin(output);
+  }
+  return Ask(Expect::kXclient, xclient_[xclient_sent_++], output);
+}
+
+ClientAction ClientEngine::OnXclient(Buffer& output) {
+  const unsigned code = reply_.code();
+  if (code == 220) {
+    if (xclient_sent_ < xclient_.size()) {
+      return Ask(Expect::kXclient, xclient_[xclient_sent_++], output);
+    }
+    trust_ = protocols::Trust::kGiven;
+    return SendHello(output);
+  }
+  switch (code) {
+    case 500:  // it does not know the command after all
+    case 501:
+    case 502:
+    case 503:
+    case 550:  // not from us
+      trust_ = protocols::Trust::kRefused;
+      login_told_ = false;
+      return SendHello(output);
+    case 421:
+      return Fail(BackendFailure::kRefusedService);
+    default:
+      break;
+  }
+  // Whatever else it says is about the client: the answer to its connection.
+  trust_ = protocols::Trust::kGiven;
+  if (code / 100 == 5) return Refused{LoginFailure::kAuthorizationDenied, reply_.lines().back()};
+  return Fail(code / 100 == 4 ? BackendFailure::kUnavailable : BackendFailure::kProtocolError);
 }
 
 ClientAction ClientEngine::BeginAuth(Buffer& output) {
@@ -191,7 +279,9 @@ ClientAction ClientEngine::AuthRefused() {
 }
 
 ClientAction ClientEngine::SendHello(Buffer& output) {
-  return Ask(Expect::kEhlo, "EHLO " + facts_.hostname, output);
+  // Once it knows who the client is, the backend hears the client's own name, too.
+  const bool as_client = trust_ == protocols::Trust::kGiven && IsHelloName(introduction_->helo);
+  return Ask(Expect::kEhlo, "EHLO " + (as_client ? introduction_->helo : facts_.hostname), output);
 }
 
 ClientAction ClientEngine::Ask(Expect expect, std::string_view command, Buffer& output) {

@@ -1,13 +1,14 @@
 // The SMTP dialogue with the backend from its greeting to our login.
 //
-// EHLO, STARTTLS where wanted, EHLO again, AUTH PLAIN or LOGIN. It knows neither sockets nor the
-// client; the session owns and drives it. RFC 5321, RFC 3207, RFC 4954.
-// SPDX-License-Identifier: Apache-2.0
+// EHLO, STARTTLS where wanted, EHLO again, XCLIENT where wanted, EHLO again, AUTH PLAIN or LOGIN.
+// It knows neither sockets nor the client; the session owns and drives it. RFC 5321, RFC 3207, RFC
+// 4954. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "protocols/engine.h"
 #include "protocols/smtp/reply.h"
@@ -33,7 +34,8 @@ class ClientEngine final : public protocols::ClientEngine {
     kEhlo,
     kHelo,
     kStartTls,
-    kReady,           // none: the login is due, or waited for
+    kReady,  // none: the login is due, or waited for
+    kXclient,
     kPlainChallenge,  // to AUTH PLAIN without an initial response
     kLoginUser,       // LOGIN's prompts
     kLoginPassword,
@@ -43,6 +45,8 @@ class ClientEngine final : public protocols::ClientEngine {
   protocols::ClientAction OnReply(protocols::Buffer& output);
   protocols::ClientAction OnEhlo(protocols::Buffer& output);
   protocols::ClientAction BeginLogin(protocols::Buffer& output);
+  protocols::ClientAction BeginXclient(protocols::Buffer& output);
+  protocols::ClientAction OnXclient(protocols::Buffer& output);
   protocols::ClientAction BeginAuth(protocols::Buffer& output);
   protocols::ClientAction OnChallenge(protocols::Buffer& output);
   protocols::ClientAction OnVerdict();
@@ -58,6 +62,9 @@ class ClientEngine final : public protocols::ClientEngine {
   Expect expect_ = Expect::kGreeting;
   bool tls_started_ = false;
   protocols::Capabilities capabilities_;
+  std::vector<std::string> xclient_;  // the commands that introduce the client
+  size_t xclient_sent_ = 0;
+  bool login_told_ = false;  // they name the user
 };
 
 }  // namespace gatepost::smtp

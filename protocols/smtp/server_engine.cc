@@ -167,6 +167,8 @@ ServerEngine::Outcome ServerEngine::OnCommand(const Command& command, bool more_
       output << "221 2.0.0 " << facts_.hostname << " closing connection\r\n";
       return Quit{QuitReason::kLoggedOut};
     case Verb::kXclient:
+      if (facts_.trusted_proxy) return OnXclient(command.argument, output);
+      break;
     case Verb::kXforward:
     case Verb::kUnknown:
     case Verb::kCount:
@@ -197,9 +199,24 @@ ServerEngine::Outcome ServerEngine::OnHello(Verb verb, std::string_view argument
   std::string auth = "AUTH";
   for (const std::string_view name : sasl_.Mechanisms()) auth.append(" ").append(name);
   if (!tls_required()) lines.emplace_back(auth);
+  if (facts_.trusted_proxy) lines.emplace_back(protocols::kXclientKeyword);
   for (size_t i = 0; i < lines.size(); ++i) {
     output << (i + 1 == lines.size() ? "250 " : "250-") << lines[i] << "\r\n";
   }
+  return std::nullopt;
+}
+
+// Postfix's XCLIENT_README: the dialogue begins anew, but for TLS.
+ServerEngine::Outcome ServerEngine::OnXclient(std::string_view argument, Buffer& output) {
+  protocols::Introduction told;
+  if (introduction_) told = *introduction_;  // it may come in several commands
+  if (!protocols::ReadXclient(argument, true, told)) {
+    return Bad("501 5.5.4 Bad XCLIENT attribute\r\n", output);
+  }
+  introduction_ = std::make_unique<protocols::Introduction>(std::move(told));
+  extended_ = false;
+  client_name_.clear();
+  Greet(output);
   return std::nullopt;
 }
 
@@ -325,6 +342,7 @@ void ServerEngine::TlsStarted(std::string external_identity) {
   sasl_.Forget();
   sasl_.SetExternalIdentity(std::move(external_identity));
   client_name_.clear();
+  introduction_.reset();
 }
 
 void ServerEngine::LoginSucceeded(const protocols::LoginReply& reply, Buffer& output) {

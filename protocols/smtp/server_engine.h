@@ -57,6 +57,7 @@ class ServerEngine final : public protocols::ServerEngine {
 
   Outcome OnCommand(const Command& command, bool more_input, protocols::Buffer& output);
   Outcome OnHello(Verb verb, std::string_view argument, protocols::Buffer& output);
+  Outcome OnXclient(std::string_view argument, protocols::Buffer& output);
   Outcome OnStartTls(std::string_view argument, bool more_input, protocols::Buffer& output);
   Outcome OnAuth(std::string_view argument, protocols::Buffer& output);
   Outcome OnExchange(protocols::SaslLogin::Status status, protocols::Buffer& output);

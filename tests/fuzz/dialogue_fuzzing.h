@@ -164,6 +164,8 @@ inline protocols::ServerFacts ServerFactsOf(uint8_t choice) {
   facts.starttls_offered = (choice & 2) != 0;
   facts.cleartext_login_allowed = (choice & 4) != 0;
   if ((choice & 8) != 0) facts.external_identity = "alice";
+  facts.trusted_proxy = (choice & 16) != 0;
+  facts.keep_id = (choice & 32) != 0;
   facts.limits.max_line_bytes = 256;
   facts.limits.max_literal_bytes = 512;
   return facts;
@@ -183,6 +185,20 @@ inline protocols::ClientFacts ClientFactsOf(uint8_t choice, const sasl::Credenti
   facts.credentials = (choice & 16) != 0 ? nullptr : &credentials;
   facts.max_line_bytes = 256;
   return facts;
+}
+
+// IntroductionOf likewise says who the client is, or nothing.
+inline std::shared_ptr<const protocols::Introduction> IntroductionOf(uint8_t choice) {
+  if ((choice & 32) == 0) return nullptr;
+  protocols::Introduction client;
+  client.client_host = (choice & 64) != 0 ? "2001:db8::7" : "192.0.2.7";
+  client.client_port = 49152;
+  client.session_id = "0123456789abcdef";
+  client.ttl = 6;
+  client.transport = "TLS";
+  client.helo = (choice & 64) != 0 ? std::string(160, '+') : "client";
+  client.id = {{"name", "a \"b\\"}, {"version", "\r\n"}};
+  return std::make_shared<const protocols::Introduction>(std::move(client));
 }
 
 // FuzzServer runs an engine whole and in pieces, and compares.
@@ -207,12 +223,14 @@ void FuzzClient(const uint8_t* data, size_t size) {
   const auto flights = Flights({reinterpret_cast<const char*>(data) + 1, size - 1});
   const sasl::Credentials credentials = CredentialsOf(data[0]);
   Engine whole_engine(ClientFactsOf(data[0], credentials));
+  whole_engine.Introduce(IntroductionOf(data[0]));
   const Transcript whole = RunClient(whole_engine, flights, 0);
   Require(whole.sent.find("a\r\nb") == std::string::npos, "no line end comes from a password");
   // An answer that came before its question fails; cut elsewhere, it would have come behind it.
   if (whole.failed) return;
   for (const size_t piece_bytes : {size_t{1}, size_t{2}, size_t{7}}) {
     Engine engine(ClientFactsOf(data[0], credentials));
+    engine.Introduce(IntroductionOf(data[0]));
     const Transcript pieces = RunClient(engine, flights, piece_bytes);
     Require(!pieces.failed && pieces.sent == whole.sent, "any split has the same result",
             pieces.sent);

@@ -20,6 +20,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                     .authenticate = (data[0] & 4) == 0,
                     .max_line_bytes = 128};
   gatepost::smtp::ClientEngine engine(facts);
+  if ((data[0] & 32) != 0) {
+    Introduction client;
+    client.client_host = "2001:db8::7";
+    client.client_port = 49152;
+    client.helo = (data[0] & 64) != 0 ? std::string(165, '+') : "client.example";
+    engine.Introduce(std::make_shared<const Introduction>(std::move(client)));
+  }
   std::string_view bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
   const size_t piece = 1 + data[1];
   Buffer input;

@@ -21,6 +21,7 @@ std::string Serve(uint8_t flags, std::string_view bytes, size_t piece) {
   facts.starttls_offered = (flags & 2) != 0;
   facts.cleartext_login_allowed = (flags & 4) != 0;
   if ((flags & 8) != 0) facts.external_identity = "alice";
+  facts.trusted_proxy = (flags & 16) != 0;
   facts.limits = {.max_line_bytes = 64, .max_literal_bytes = 64, .max_bad_commands = 20};
   facts.backend_capabilities = std::make_shared<const Capabilities>(
       Capabilities{"SIZE 1000", "STARTTLS", "XCLIENT LOGIN", "CHUNKING"});

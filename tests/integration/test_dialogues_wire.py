@@ -92,7 +92,8 @@ class Dialogue:
             self.listener = None
 
     def listener_name(self):
-        return "-".join(filter(None, (*self.listener, self.bare_newline, self.pool())))
+        return "-".join(filter(None, (*self.listener, self.bare_newline, self.facts.get("proxy"),
+                                      self.pool())))
 
     def pool(self):
         """Pools differ in their backends' capabilities."""
@@ -157,6 +158,8 @@ class WireTestCase(GatewayTestCase):
             keys = {"protocol": cls.protocol, "pool": pool, "tls": tls}
             if cleartext:
                 keys["cleartext_login"] = cleartext
+            if "proxy" in dialogue.facts:
+                keys["trusted_networks"] = ["127.0.0.0/8"]
             if cls.protocol == "smtp":
                 keys["bare_newline"] = dialogue.bare_newline
             listeners[dialogue.listener_name()] = keys

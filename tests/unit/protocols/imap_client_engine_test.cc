@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "protocols/imap/client_engine.h"
 
@@ -338,6 +340,69 @@ TEST(ImapClientEngine, BoundsWhatComesBeforeTheAnswer) {
   }
   EXPECT_EQ(failure, BackendFailure::kProtocolError);
   EXPECT_GT(sent, 60'000U);
+}
+
+std::shared_ptr<const protocols::Introduction> Client() {
+  protocols::Introduction client;
+  client.client_host = "192.0.2.7";
+  client.client_port = 49152;
+  client.ttl = 6;
+  client.id = {{"name", "a \"b\\"}};
+  return std::make_shared<const protocols::Introduction>(std::move(client));
+}
+
+constexpr std::string_view kIdGreeting =
+    "* OK [CAPABILITY IMAP4rev1 ID SASL-IR AUTH=PLAIN] ready\r\n";
+
+// The ID goes in the login's flight: it costs no round trip.
+TEST(ImapClientEngine, IntroducesTheClientBeforeItLogsIn) {
+  const sasl::Credentials bob = Bob();
+  Backend backend(&bob);
+  backend.engine.Introduce(Client());
+  EXPECT_TRUE(std::holds_alternative<NeedInput>(backend.Says(kIdGreeting)));
+  EXPECT_EQ(backend.sent,
+            "G1 ID (\"x-originating-ip\" \"192.0.2.7\" \"x-originating-port\" \"49152\" "
+            "\"x-proxy-ttl\" \"6\" \"name\" \"a \\\"b\\\\\")\r\n"
+            "G2 AUTHENTICATE PLAIN " +
+                std::string(kBobPlain) + "\r\n");
+  EXPECT_TRUE(std::holds_alternative<NeedInput>(
+      backend.Says("* ID (\"name\" \"Dovecot\")\r\nG1 OK Trusted ID completed.\r\n")));
+  EXPECT_EQ(backend.engine.trust(), protocols::Trust::kGiven);
+  const ClientAction action = backend.Says("* X\r\nG2 OK in\r\n");
+  const auto* in = std::get_if<LoggedIn>(&action);
+  ASSERT_NE(in, nullptr);
+  EXPECT_EQ(in->reply.untagged, "* X\r\n");  // the backend's ID is not the client's to see
+}
+
+TEST(ImapClientEngine, NoticesThatItIsNotBelieved) {
+  for (const auto& [answer, trust] :
+       {std::pair{"G1 OK ID completed.\r\n"sv,
+                  protocols::Trust::kUnknown},  // Dovecot 2.3, to anybody
+        std::pair{"G1 NO Invalid\r\n"sv, protocols::Trust::kRefused},
+        std::pair{"G1 BAD Trusted what?\r\n"sv, protocols::Trust::kRefused}}) {
+    const sasl::Credentials bob = Bob();
+    Backend backend(&bob);
+    backend.engine.Introduce(Client());
+    (void)backend.Says(kIdGreeting);
+    EXPECT_EQ(backend.engine.trust(), protocols::Trust::kUnknown);
+    (void)backend.Says(answer);
+    EXPECT_EQ(backend.engine.trust(), trust) << answer;
+    EXPECT_TRUE(std::holds_alternative<LoggedIn>(backend.Says("G2 OK in\r\n")));
+  }
+  const sasl::Credentials bob = Bob();
+  Backend backend(&bob);
+  backend.engine.Introduce(Client());
+  (void)backend.Says(kPlainGreeting);
+  EXPECT_EQ(backend.sent.substr(0, 15), "G1 AUTHENTICATE");
+  EXPECT_EQ(backend.engine.trust(), protocols::Trust::kRefused);
+}
+
+TEST(ImapClientEngine, AnswersInTheWrongOrderAreNone) {
+  const sasl::Credentials bob = Bob();
+  Backend backend(&bob);
+  backend.engine.Introduce(Client());
+  (void)backend.Says(kIdGreeting);
+  EXPECT_TRUE(std::holds_alternative<Failed>(backend.Says("G2 OK in\r\nG1 OK ID\r\n")));
 }
 
 }  // namespace

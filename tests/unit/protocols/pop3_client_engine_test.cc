@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "protocols/pop3/client_engine.h"
 
@@ -276,6 +278,45 @@ TEST(Pop3ClientEngine, BoundsTheCapabilityList) {
   }
   EXPECT_EQ(failure, BackendFailure::kProtocolError);
   EXPECT_GT(sent, 60'000U);
+}
+
+std::shared_ptr<const protocols::Introduction> Client() {
+  protocols::Introduction client;
+  client.client_host = "2001:db8::7";
+  client.client_port = 49152;
+  client.ttl = 6;
+  client.server_name = "mail.example.org";
+  return std::make_shared<const protocols::Introduction>(std::move(client));
+}
+
+// Dovecot's XCLIENT: offered in the greeting, sent before the login.
+TEST(Pop3ClientEngine, IntroducesTheClientWhereTheGreetingOffersIt) {
+  for (const auto& [answer, trust] :
+       {std::pair{"+OK Updated\r\n"sv, protocols::Trust::kGiven},
+        std::pair{"+OK You are not from trusted IP - ignoring\r\n"sv, protocols::Trust::kRefused},
+        std::pair{"-ERR Invalid parameters\r\n"sv, protocols::Trust::kRefused}}) {
+    const sasl::Credentials bob = Bob();
+    Backend backend(&bob);
+    backend.engine.Introduce(Client());
+    (void)backend.Says("+OK [XCLIENT] ready\r\n");
+    (void)backend.Says(kUserCapa);
+    EXPECT_EQ(backend.sent,
+              "XCLIENT TTL=6 DESTNAME=mail.example.org PORT=49152 ADDR=2001:db8::7\r\n");
+    EXPECT_EQ(backend.engine.trust(), protocols::Trust::kUnknown);
+    (void)backend.Says(answer);
+    EXPECT_EQ(backend.engine.trust(), trust) << answer;
+    EXPECT_EQ(backend.sent, "USER bob\r\n");
+  }
+}
+
+TEST(Pop3ClientEngine, IntroducesNobodyWhereNobodyAsks) {
+  const sasl::Credentials bob = Bob();
+  Backend backend(&bob);
+  backend.engine.Introduce(Client());
+  (void)backend.Says("+OK ready\r\n");
+  (void)backend.Says(kUserCapa);
+  EXPECT_EQ(backend.sent, "USER bob\r\n");
+  EXPECT_EQ(backend.engine.trust(), protocols::Trust::kRefused);
 }
 
 }  // namespace

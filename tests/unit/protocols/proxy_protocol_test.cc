@@ -279,6 +279,24 @@ TEST(ProxyProtocol, BelievesNoHeaderWithAWrongChecksum) {
   }
 }
 
+TEST(ProxyProtocol, WritesVersion1) {
+  const std::string v4 = EncodeProxyV1(V4({192, 0, 2, 7}, 49152), V4({198, 51, 100, 1}, 143));
+  EXPECT_EQ(v4, "PROXY TCP4 192.0.2.7 198.51.100.1 49152 143\r\n");
+  const std::string v6 = EncodeProxyV1(V6(7, 0), V6(1, 65535));
+  EXPECT_EQ(v6,
+            "PROXY TCP6 2001:0db8:0000:0000:0000:0000:0000:0007 "
+            "2001:0db8:0000:0000:0000:0000:0000:0001 0 65535\r\n");
+  const std::string mixed = EncodeProxyV1(V4({192, 0, 2, 7}, 1), V6(1, 2));
+  EXPECT_EQ(mixed,
+            "PROXY TCP6 0000:0000:0000:0000:0000:ffff:c000:0207 "
+            "2001:0db8:0000:0000:0000:0000:0000:0001 1 2\r\n");
+  for (const std::string& line : {v4, v6, mixed}) {
+    const ProxyReading reading = Read(line);
+    EXPECT_EQ(reading.status, Status::kClient);
+    EXPECT_EQ(EncodeProxyV1(reading.header.source, reading.header.destination), line);
+  }
+}
+
 TEST(ProxyProtocol, SaysNothingForAConnectionOfOurOwn) {
   EXPECT_EQ(Hex(EncodeProxyV2Local()), "0d0a0d0a000d0a515549540a20000000");
 }

@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "protocols/smtp/client_engine.h"
 
@@ -312,6 +315,122 @@ TEST(SmtpClientEngine, WritesNoNulIntoPlain) {
   EXPECT_EQ(talk.Hear("250-b\r\n250 AUTH PLAIN\r\n"), "");
   ASSERT_TRUE(talk.Is<Failed>());
   EXPECT_EQ(talk.Is<Failed>()->reason, BackendFailure::kUnencodable);
+}
+
+std::shared_ptr<const protocols::Introduction> Client(std::string_view helo = "client.example") {
+  protocols::Introduction client;
+  client.client_host = "2001:db8::7";
+  client.client_port = 49152;
+  client.server_host = "2001:db8::1";
+  client.session_id = "s1";
+  client.helo = helo;
+  return std::make_shared<const protocols::Introduction>(std::move(client));
+}
+
+std::string Ehlo(std::string_view xclient) {
+  return "250-backend\r\n250-" + std::string(xclient) + "\r\n250 AUTH PLAIN\r\n";
+}
+
+// Postfix's XCLIENT_README: what is wanted and nothing else, the address last, and all anew behind
+// it.
+TEST(SmtpClientEngine, IntroducesTheClientAsFarAsTheBackendListens) {
+  for (const bool bytewise : {false, true}) {
+    const sasl::Credentials user = User();
+    Talk talk(Facts(&user), bytewise);
+    talk.engine().Introduce(Client());
+    talk.Hear("220 backend\r\n");
+    EXPECT_EQ(talk.Hear(Ehlo("XCLIENT NAME ADDR PROTO HELO PORT DESTADDR")),
+              "XCLIENT DESTADDR=IPV6:2001:db8::1 HELO=client.example PORT=49152 PROTO=ESMTP "
+              "NAME=[UNAVAILABLE] "
+              "ADDR=IPV6:2001:db8::7\r\n");
+    EXPECT_EQ(talk.Hear("220 backend\r\n"), "EHLO client.example\r\n");
+    EXPECT_EQ(talk.engine().trust(), protocols::Trust::kGiven);
+    EXPECT_EQ(talk.Hear(Ehlo("XCLIENT ADDR")),
+              "AUTH PLAIN " + std::string(kPlainUserPass) + "\r\n");
+    talk.Hear("235 in\r\n");
+    EXPECT_NE(talk.Is<LoggedIn>(), nullptr);
+  }
+}
+
+TEST(SmtpClientEngine, SplitsALongIntroduction) {
+  const sasl::Credentials user = User();
+  Talk talk(Facts(&user));
+  talk.engine().Introduce(Client(std::string(254, '+')));
+  talk.Hear("220 backend\r\n");
+  std::string said = talk.Hear(Ehlo("XCLIENT ADDR HELO PORT"));
+  EXPECT_EQ(said, "XCLIENT PORT=49152 ADDR=IPV6:2001:db8::7\r\n");  // no room for HELO at all
+  Talk other(Facts(&user));
+  other.engine().Introduce(Client(std::string(165, '+')));  // 495 bytes in xtext
+  other.Hear("220 backend\r\n");
+  said = other.Hear(Ehlo("XCLIENT ADDR HELO PORT SESSION"));
+  EXPECT_EQ(said, "XCLIENT SESSION=s1\r\n");
+  said = other.Hear("220 go on\r\n");
+  EXPECT_EQ(said.substr(0, 14), "XCLIENT HELO=+");
+  EXPECT_LE(said.size(), 512U);
+  EXPECT_EQ(other.Hear("220 go on\r\n"), "XCLIENT PORT=49152 ADDR=IPV6:2001:db8::7\r\n");
+  EXPECT_EQ(other.Hear("220 go on\r\n").substr(0, 6), "EHLO +");
+}
+
+TEST(SmtpClientEngine, GoesOnWhereItIsNotBelieved) {
+  const sasl::Credentials user = User();
+  Talk talk(Facts(&user));
+  talk.engine().Introduce(Client());
+  talk.Hear("220 backend\r\n");
+  EXPECT_EQ(talk.Hear("250-backend\r\n250 AUTH PLAIN\r\n").substr(0, 4), "AUTH");
+  EXPECT_EQ(talk.engine().trust(), protocols::Trust::kRefused);
+  for (const std::string_view answer : {"550 not you\r\n", "501 what\r\n", "503 not now\r\n"}) {
+    Talk other(Facts(&user));
+    other.engine().Introduce(Client());
+    other.Hear("220 backend\r\n");
+    other.Hear(Ehlo("XCLIENT ADDR"));
+    EXPECT_EQ(other.Hear(answer), "EHLO gate.example\r\n");
+    EXPECT_EQ(other.engine().trust(), protocols::Trust::kRefused);
+    EXPECT_EQ(other.Hear(Ehlo("XCLIENT ADDR")).substr(0, 4), "AUTH");
+  }
+}
+
+TEST(SmtpClientEngine, TheBackendMayRefuseTheClient) {
+  const sasl::Credentials user = User();
+  Talk talk(Facts(&user));
+  talk.engine().Introduce(Client());
+  talk.Hear("220 backend\r\n");
+  talk.Hear(Ehlo("XCLIENT ADDR"));
+  talk.Hear("554 5.7.1 that address is on a list\r\n");
+  ASSERT_NE(talk.Is<Refused>(), nullptr);
+  EXPECT_EQ(talk.Is<Refused>()->reason, LoginFailure::kAuthorizationDenied);
+  Talk other(Facts(&user));
+  other.engine().Introduce(Client());
+  other.Hear("220 backend\r\n");
+  other.Hear(Ehlo("XCLIENT ADDR"));
+  other.Hear("421 4.7.0 too many connections of it\r\n");
+  EXPECT_NE(other.Is<Failed>(), nullptr);
+}
+
+TEST(SmtpClientEngine, NamesTheUserWhereThatIsItsLogin) {
+  const auto begin = [](std::string_view offer, std::string_view answer) {
+    const sasl::Credentials user = User();
+    ClientFacts facts = Facts(&user);
+    facts.authenticate = false;
+    Talk talk(std::move(facts));
+    protocols::Introduction client = *Client();
+    client.login = "al+ice";
+    talk.engine().Introduce(std::make_shared<const protocols::Introduction>(std::move(client)));
+    talk.Hear("220 backend\r\n");
+    std::string said = talk.Hear(Ehlo(offer));
+    if (!answer.empty()) {
+      talk.Hear(answer);
+      talk.Hear(Ehlo(offer));
+    }
+    return said + (talk.Is<LoggedIn>() != nullptr ? "in"
+                   : talk.Is<Failed>() != nullptr ? "failed"
+                                                  : "");
+  };
+  EXPECT_EQ(begin("XCLIENT ADDR LOGIN", "220 go on\r\n"),
+            "XCLIENT LOGIN=al+2Bice ADDR=IPV6:2001:db8::7\r\nin");
+  EXPECT_EQ(begin("XCLIENT ADDR LOGIN", "550 not you\r\n"),
+            "XCLIENT LOGIN=al+2Bice ADDR=IPV6:2001:db8::7\r\nfailed");
+  EXPECT_EQ(begin("XCLIENT ADDR", "220 go on\r\n"), "XCLIENT ADDR=IPV6:2001:db8::7\r\nfailed");
+  EXPECT_EQ(begin("SIZE", ""), "failed");
 }
 
 }  // namespace
