@@ -407,10 +407,21 @@ void CheckPool(const Pool& pool, const Config& config, Findings& findings) {
     }
   }
   CheckMaster(pool, config, path, findings);
+  const std::string xclient = path + ".xclient_login";
+  if (pool.xclient_login && findings.Sound(xclient) && findings.Sound(path + ".login") &&
+      findings.Sound(path + ".forward_client_address") &&
+      (pool.login != BackendLogin::kNone ||
+       pool.forward_client_address != ForwardClientAddress::kNative)) {
+    findings.Add(
+        findings.PlaceOf(xclient), xclient,
+        "takes the place of a login at the backend and goes with XCLIENT; remove it, or use "
+        "login = \"none\" and forward_client_address = \"native\"");
+  }
   const std::string ready = path + ".ready_connections";
   if (pool.ready_connections > 0 && findings.Sound(ready) &&
       findings.Sound(path + ".forward_client_address") &&
-      pool.forward_client_address != ForwardClientAddress::kNone) {
+      (pool.forward_client_address == ForwardClientAddress::kProxyV1 ||
+       pool.forward_client_address == ForwardClientAddress::kProxyV2)) {
     findings.Add(findings.PlaceOf(ready), ready,
                  "a connection that lies ready can't say for whom it was made, and "
                  "forward_client_address = " +

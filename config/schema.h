@@ -43,8 +43,9 @@ enum class Relay : uint8_t { kAuthenticated, kLocalDomains };
 enum class BackendTls : uint8_t { kNone, kStartTls, kImplicit };
 // The client's own credentials | a master user's, on behalf of the client | no AUTH (SMTP).
 enum class BackendLogin : uint8_t { kSame, kMaster, kNone };
-// How a backend learns the client's address: not at all | PROXY protocol version 2.
-enum class ForwardClientAddress : uint8_t { kNone, kProxyV2 };
+// How a backend learns the client's address: not at all | PROXY protocol | IMAP ID, POP3 XCLIENT,
+// SMTP XCLIENT.
+enum class ForwardClientAddress : uint8_t { kNone, kProxyV1, kProxyV2, kNative };
 enum class AuthorityKind : uint8_t { kBackend, kPasswords, kHttp, kLogin };
 enum class LogFormat : uint8_t { kLogfmt, kJson };
 enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
@@ -86,8 +87,9 @@ struct Listener {
   ListenerTls tls = ListenerTls::kStartTls;
   CleartextLogin cleartext_login = CleartextLogin::kDeny;
   ProxyProtocol proxy_protocol = ProxyProtocol::kOff;
-  std::vector<Network> proxy_networks;   // whose headers are believed; where it is not off
-  std::vector<PlacedName> certificates;  // names of Certificates; empty: all, in their order
+  std::vector<Network> proxy_networks;    // whose headers are believed; where it is not off
+  std::vector<Network> trusted_networks;  // whose word for their clients (ID, XCLIENT) is believed
+  std::vector<PlacedName> certificates;   // names of Certificates; empty: all, in their order
   bool strict_sni = false;
   TlsProfile profile = TlsProfile::kIntermediate;
   // Instead of the profile's; nothing or empty: as the profile has it.
@@ -134,6 +136,7 @@ struct Pool {
   std::optional<std::string> master_user;
   std::optional<std::filesystem::path> master_password_file;
   ForwardClientAddress forward_client_address = ForwardClientAddress::kNone;
+  bool xclient_login = false;      // with login = "none": the backend hears who has logged in here
   bool connect_early = false;      // while the client authenticates; pools of one member only
   uint32_t ready_connections = 0;  // kept open, ready for a login; of each member and worker
   milliseconds connect_timeout{5'000};

@@ -78,6 +78,11 @@ Table<Listener> ListenerTable() {
                     "Where the proxies are that may say so; required unless proxy_protocol is "
                     "\"off\". Whoever else connects is dropped.")
               .Default("none"),
+          ListField("trusted_networks", &Listener::trusted_networks, ParseNetwork, kNetworks,
+                    "[\"192.0.2.10\", \"2001:db8::/64\"]",
+                    "Where the proxies are that may say who their clients are by IMAP ID, POP3 "
+                    "XCLIENT and SMTP XCLIENT; nobody else may.")
+              .Default("none"),
           NamesField("certificates", &Listener::certificates, "names of [[certificate]] tables",
                      "[\"customers\"]",
                      "Certificates that clients of this listener see, the default one first.")
@@ -195,10 +200,14 @@ Table<Pool> PoolTable() {
                     "\"/etc/gatepost/master-password\"",
                     "Its first line is the password of master_user; required with it.")
               .Default("none"),
-          ChoiceField(
-              "forward_client_address", &Pool::forward_client_address, "\"proxy-v2\"",
-              "How a backend learns who the client is: not at all, or by the PROXY protocol, "
-              "which its port must expect."),
+          ChoiceField("forward_client_address", &Pool::forward_client_address, "\"proxy-v2\"",
+                      "How a backend learns who the client is: not at all, by the PROXY protocol, "
+                      "which its "
+                      "port must expect, or by IMAP ID, POP3 XCLIENT and SMTP XCLIENT."),
+          BooleanField("xclient_login", &Pool::xclient_login, "true",
+                       "Name the user to the backend by XCLIENT LOGIN, as whom it then takes the "
+                       "client; SMTP only, with login = \"none\" and forward_client_address = "
+                       "\"native\"."),
           BooleanField("connect_early", &Pool::connect_early, "true",
                        "Connect to the backend while the client still authenticates; for a pool of "
                        "one member and authority \"backend\", at most 64 at a time a worker."),

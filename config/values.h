@@ -55,7 +55,7 @@ constexpr auto Names(BackendLogin) {
   return std::to_array<std::string_view>({"same", "master", "none"});
 }
 constexpr auto Names(ForwardClientAddress) {
-  return std::to_array<std::string_view>({"none", "proxy-v2"});
+  return std::to_array<std::string_view>({"none", "proxy-v1", "proxy-v2", "native"});
 }
 constexpr auto Names(AuthorityKind) {
   return std::to_array<std::string_view>({"backend", "passwords", "http", "login"});
@@ -92,8 +92,8 @@ static_assert(Name(BareNewline::kNormalize) == "normalize" && Names(BareNewline{
 static_assert(Name(Relay::kLocalDomains) == "local-domains" && Names(Relay{}).size() == 2);
 static_assert(Name(BackendTls::kImplicit) == "implicit" && Names(BackendTls{}).size() == 3);
 static_assert(Name(BackendLogin::kNone) == "none" && Names(BackendLogin{}).size() == 3);
-static_assert(Name(ForwardClientAddress::kProxyV2) == "proxy-v2" &&
-              Names(ForwardClientAddress{}).size() == 2);
+static_assert(Name(ForwardClientAddress::kNative) == "native" &&
+              Names(ForwardClientAddress{}).size() == 4);
 static_assert(Name(AuthorityKind::kLogin) == "login" && Names(AuthorityKind{}).size() == 4);
 static_assert(Name(LogFormat::kJson) == "json" && Names(LogFormat{}).size() == 2);
 static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4);

@@ -427,6 +427,7 @@ auth_mechanisms = plain login
 auth_username_format = %Ln
 auth_failure_delay = 0
 mail_max_userip_connections = 1000
+imap_id_log = *
 
 mail_location = maildir:~/Maildir
 mail_uid = {uid}

@@ -369,6 +369,19 @@ void Server::RegisterMetrics() {
     }
     return samples;
   });
+  metrics.AtScrape(Metric::kBackendForwardingTrusted, [&runtime] {
+    static constexpr std::array<std::string_view, static_cast<size_t>(protocols::Protocol::kCount)>
+        kMethods = {"imap-id", "pop3-xclient", "smtp-xclient"};
+    Samples samples;
+    for (const auto& pool : runtime.directory->pools()) {
+      for (const auto& [member, given] : pool->Trust()) {
+        samples.push_back({{pool->settings().name, member,
+                            std::string(kMethods[static_cast<size_t>(pool->protocol())])},
+                           given ? 1.0 : 0.0});
+      }
+    }
+    return samples;
+  });
   metrics.AtScrape(Metric::kBackendCapabilitiesKnown, [&runtime] {
     Samples samples;
     for (const auto& pool : runtime.directory->pools()) {

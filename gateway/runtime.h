@@ -16,6 +16,7 @@
 #include "gateway/auth/throttle.h"
 #include "gateway/backends/directory.h"
 #include "gateway/net/connection_limits.h"
+#include "gateway/net/networks.h"
 #include "gateway/observe/log.h"
 #include "gateway/observe/metrics.h"
 #include "gateway/session/close_reason.h"
@@ -73,6 +74,15 @@ struct ProtocolSeries {
 // A listener of the configuration, ready to serve.
 struct ListenerRuntime {
   ListenerRuntime(const config::Listener& listener, size_t position, observe::Metrics& metrics);
+
+  // Trusts says whether `peer` may introduce clients as its own.
+  [[nodiscard]] bool Trusts(const net::Address& peer) const {
+    return net::IsIn(peer, settings.trusted_networks);
+  }
+  // KnowsClient says whether who connects from `peer` is the client itself.
+  [[nodiscard]] bool KnowsClient(const net::Address& peer) const {
+    return settings.proxy_protocol == config::ProxyProtocol::kOff && !Trusts(peer);
+  }
 
   const config::Listener& settings;
   size_t index;  // in the configuration

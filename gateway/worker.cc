@@ -212,14 +212,12 @@ void Worker::OnAccept(size_t listener_index, const net::Address& client,
   slot.session->Begin();
 }
 
-// Admit asks the limits. Who comes through a proxy is counted as its client when the header has
-// said who that is: session/proxy_header.cc.
+// Admit asks the limits. Who comes through a proxy is counted as its client when the proxy has said
+// who that is: session/proxy_header.cc, session/introduction.cc.
 net::ConnectionLimits::Outcome Worker::Admit(const ListenerRuntime& listener,
                                              const net::Address& client) {
   using Outcome = net::ConnectionLimits::Outcome;
-  if (listener.settings.proxy_protocol == config::ProxyProtocol::kOff) {
-    return runtime_.limits->Admit(client);
-  }
+  if (listener.KnowsClient(client)) return runtime_.limits->Admit(client);
   return runtime_.limits->AdmitUnknown() ? Outcome::kAdmitted : Outcome::kServerFull;
 }
 

@@ -74,7 +74,8 @@ Pool::Pool(const config::Pool& settings, protocols::Protocol protocol, size_t in
     : settings_(settings),
       protocol_(protocol),
       index_(index),
-      master_password_(std::move(master_password)) {
+      master_password_(std::move(master_password)),
+      trust_(settings.members.size()) {
   using observe::Metric;
   const std::string_view name = settings_.name;
   const std::string_view protocol_name = protocols::Name(protocol);
@@ -151,6 +152,23 @@ void Pool::SetCapabilities(protocols::Capabilities capabilities) {
   auto learnt = std::make_shared<const protocols::Capabilities>(std::move(capabilities));
   const std::lock_guard lock(mutex_);
   if (!capabilities_ || *capabilities_ != *learnt) capabilities_.swap(learnt);
+}
+
+std::vector<std::pair<std::string, bool>> Pool::Trust() const {
+  std::vector<std::pair<std::string, bool>> trust;
+  for (size_t i = 0; i < trust_.size(); ++i) {
+    const Believes believes = trust_[i].load(std::memory_order_relaxed);
+    if (believes == Believes::kUnknown) continue;
+    trust.emplace_back(MemberName(settings_.members[i]), believes == Believes::kYes);
+  }
+  return trust;
+}
+
+void Pool::SetTrust(const config::Member& member, bool given) {
+  const auto found = std::find(settings_.members.begin(), settings_.members.end(), member);
+  if (found == settings_.members.end()) return;  // an authority's own
+  trust_[static_cast<size_t>(found - settings_.members.begin())].store(
+      given ? Believes::kYes : Believes::kNo, std::memory_order_relaxed);
 }
 
 bool Pool::probed() const {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -14,6 +15,7 @@
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
+#include <utility>
 #include <vector>
 
 #include "config/schema.h"
@@ -61,6 +63,10 @@ class Pool {
   // Whether the first attempt to learn them has ended, well or not.
   [[nodiscard]] bool probed() const;
   void SetProbed();
+  // Whether each member believed the last introduction of a client; a member of whom that is not
+  // known is left out.
+  [[nodiscard]] std::vector<std::pair<std::string, bool>> Trust() const;
+  void SetTrust(const config::Member& member, bool given);
   [[nodiscard]] Troubles& troubles() const { return troubles_; }
 
  private:
@@ -73,6 +79,8 @@ class Pool {
   mutable std::mutex mutex_;
   std::shared_ptr<const protocols::Capabilities> capabilities_;
   bool probed_ = false;
+  enum class Believes : uint8_t { kUnknown, kNo, kYes };
+  std::vector<std::atomic<Believes>> trust_;  // of the members
 };
 
 class Directory {

@@ -24,6 +24,38 @@ protocols::BackendTls FromConfig(config::BackendTls tls) {
   return protocols::BackendTls::kNone;
 }
 
+// LeadsToUs says whether `stream`, to `remote`, has come to a listener of ours.
+bool LeadsToUs(const Runtime& runtime, const net::Address& remote, const net::Stream& stream) {
+  for (const auto& listener : runtime.listeners) {
+    for (const config::SocketAddress& address : listener->settings.addresses) {
+      if (address.port != remote.port()) continue;
+      const std::string host = remote.Host();
+      // On all addresses: then also on that from which this machine speaks to itself.
+      const bool all = address.host == "0.0.0.0" || address.host == "::";
+      if (address.host == host || (all && stream.LocalAddress().Host() == host)) return true;
+    }
+  }
+  return false;
+}
+
+// OwnProxyHeader returns the header of a connection that is made for no client.
+std::string OwnProxyHeader(config::ForwardClientAddress method, const net::Stream& stream,
+                           const net::Address& remote) {
+  switch (method) {
+    case config::ForwardClientAddress::kProxyV1: {
+      const net::Address local = stream.LocalAddress();
+      return protocols::EncodeProxyV1({local.Mapped(), local.port()},
+                                      {remote.Mapped(), remote.port()});
+    }
+    case config::ForwardClientAddress::kProxyV2:
+      return protocols::EncodeProxyV2Local();
+    case config::ForwardClientAddress::kNone:
+    case config::ForwardClientAddress::kNative:
+      break;
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string Describe(const protocols::Failed& failed) {
@@ -103,15 +135,19 @@ void Opening::OnDialed(net::Dial&) {
         kCauses = {"", "unreachable", "connect_timeout", "unresolved"};
     return Fail(State::kFailed, kCauses[static_cast<size_t>(dial->result())], dial->error());
   }
+  const net::Address remote = dial->address();
+  stream_ = std::make_unique<net::Stream>(worker_.io(), dial->TakeConnection(), *this);
+  if (LeadsToUs(worker_.runtime(), remote, *stream_)) {
+    return Fail(State::kMisconfigured, "own_address",
+                remote.Text() + " is one of our own listeners: sessions would go in circles");
+  }
   worker_.shard().Add(series.connected);
   worker_.shard().Observe(series.connect_duration,
                           static_cast<double>(uv_hrtime() - dial_started_ns_) / 1e9);
   const config::Pool& settings = pool_.settings();
-  stream_ = std::make_unique<net::Stream>(worker_.io(), dial->TakeConnection(), *this);
-  if (settings.forward_client_address == config::ForwardClientAddress::kProxyV2) {
-    const std::string header = std::exchange(proxy_header_, {});
-    stream_->Write(header.empty() ? protocols::EncodeProxyV2Local() : header);
-  }
+  const std::string header = std::exchange(proxy_header_, {});
+  stream_->Write(header.empty() ? OwnProxyHeader(settings.forward_client_address, *stream_, remote)
+                                : header);
   protocols::ClientFacts facts;
   facts.hostname = worker_.runtime().config.hostname;
   facts.tls = FromConfig(settings.tls);

@@ -27,7 +27,8 @@ namespace gatepost::backends {
 class Pool;
 
 // How far an attempt came: a member that greets may still fail at every login.
-enum class Stage : uint8_t { kOpening, kLogin };
+// With kTrust it serves, but does not believe who the client is.
+enum class Stage : uint8_t { kOpening, kLogin, kTrust };
 
 class Troubles {
  public:

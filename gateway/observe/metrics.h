@@ -54,6 +54,7 @@ enum class Metric : uint8_t {
   kLoginDuration,
   kBackendSessionsActive,
   kBackendCapabilitiesKnown,
+  kBackendForwardingTrusted,
   kBytes,
   kSmtpMessages,
   kSmtpRecipients,

@@ -168,6 +168,7 @@ void Session::LogEnd() {
        {"protocol", protocols::Name(listener_.protocol)},
        {"client", client_address_.Text()},
        {"proxy", proxied_ ? proxied_->proxy.Text() : ""},
+       {"proxy_session", proxied_ ? std::string_view(proxied_->session) : ""},
        {"tls", tls_mode_ == TlsMode::kNone ? "none" : facts.version},
        {"cipher", facts.cipher},
        {"group", facts.group},

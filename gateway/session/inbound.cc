@@ -20,10 +20,12 @@ std::shared_ptr<const protocols::Capabilities> Session::InboundCapabilities() co
 }
 
 Session::Wait Session::BeginInbound() {
+  if (!identified_ && !BeIntroduced()) return Close(CloseReason::kTooManyConnections);
   EndEarly(false);  // that was for a login
   inbound_ = true;
   user_.clear();  // who failed to log in before
   pool_ = listener_.inbound_pool;
+  login_->introduction.reset();
   login_->credentials.emplace();  // nobody's
   login_->backend_decides = false;
   login_->backend.reset();

@@ -24,8 +24,9 @@ struct Session::Login {
   std::optional<auth::Verdict> verdict;
   const auth::AuthorityRuntime* authority = nullptr;  // whose the verdict was
   bool backend_decides = false;  // the verdict: a refusal by the backend is one of the client
-  std::optional<config::Member> backend;  // instead of the pool's members
-  std::vector<uint32_t> order;            // of the pool's members
+  std::shared_ptr<const protocols::Introduction> introduction;  // of the client, to the backend
+  std::optional<config::Member> backend;                        // instead of the pool's members
+  std::vector<uint32_t> order;                                  // of the pool's members
   size_t attempt = 0;
   std::unique_ptr<backends::Opening> opening;
   bool early = false;   // the opening was begun before the client's login

@@ -67,12 +67,14 @@ Session::Wait Session::DoProxyHeader() {
   worker_.shard().Add(listener_.proxy_headers[reading.version][static_cast<size_t>(
       made_for_client ? ProxyHeaderResult::kOk : ProxyHeaderResult::kLocal)]);
   if (made_for_client) {
-    proxied_ =
-        std::make_unique<Proxied>(Proxied{client_address_, AddressOf(reading.header.destination)});
+    proxied_ = std::make_unique<Proxied>(
+        Proxied{client_address_, AddressOf(reading.header.destination),
+                std::string(reading.header.session_id), reading.header.tls.has_value()});
     client_address_ = AddressOf(reading.header.source);
   }
   client_->PeekFirst(false);
   login_.reset();
+  if (listener_.Trusts(client_address_)) return BeginClient();
   identified_ = worker_.runtime().limits->Identify(client_address_);
   if (identified_) return BeginClient();
   worker_.shard().Add(listener_.rejected_address);
@@ -103,11 +105,16 @@ Session::Wait Session::RefuseProxyHeader(ProxyHeaderResult result, unsigned vers
 }
 
 std::string Session::ProxyHeader() const {
-  if (pool_->settings().forward_client_address != config::ForwardClientAddress::kProxyV2) return {};
-  const std::string id = worker_.IdText(id_);
+  using config::ForwardClientAddress;
+  const ForwardClientAddress method = pool_->settings().forward_client_address;
+  if (method == ForwardClientAddress::kNone || method == ForwardClientAddress::kNative) return {};
   protocols::ProxyHeader header;
   header.source = EndpointOf(client_address_);
-  header.destination = EndpointOf(proxied_ ? proxied_->destination : client_->LocalAddress());
+  header.destination = EndpointOf(ServerAddress());
+  if (method == ForwardClientAddress::kProxyV1) {
+    return protocols::EncodeProxyV1(header.source, header.destination);
+  }
+  const std::string id = worker_.IdText(id_);
   header.session_id = id;
   tls::Facts facts;  // the header borrows from it
   if (client_->channel() != nullptr && client_->channel()->established()) {
@@ -124,6 +131,8 @@ std::string Session::ProxyHeader() const {
       tls.common_name = certificate_->common_name;
     }
     header.tls = tls;
+  } else if (proxied_ && proxied_->tls) {
+    header.tls = protocols::ProxyTls{};
   }
   return protocols::EncodeProxyV2(header);
 }

@@ -50,7 +50,7 @@ Session::Session(Worker& worker, auth::SessionId id, const ListenerRuntime& list
     : worker_(worker),
       listener_(listener),
       id_(id),
-      identified_(listener.settings.proxy_protocol == config::ProxyProtocol::kOff),
+      identified_(listener.KnowsClient(client)),
       client_address_(client),
       accepted_ms_(worker.Now()),
       phase_started_ms_(accepted_ms_),
@@ -60,7 +60,7 @@ Session::Session(Worker& worker, auth::SessionId id, const ListenerRuntime& list
 Session::~Session() = default;
 
 void Session::Begin() {
-  if (identified_) {
+  if (listener_.settings.proxy_protocol == config::ProxyProtocol::kOff) {
     (void)BeginClient();
   } else {
     BeginProxyHeader();
@@ -291,11 +291,14 @@ void Session::StartServerEngine(std::string external_identity) {
   facts.cleartext_login_allowed =
       listener_.settings.cleartext_login == config::CleartextLogin::kAllow;
   facts.external_identity = std::move(external_identity);
+  facts.trusted_proxy = !identified_;
   facts.backend_capabilities = listener_.pool->capabilities();
   if (listener_.inbound_pool != nullptr) {
     facts.local_domains = listener_.local_domains;
     facts.backend_capabilities = InboundCapabilities();
   }
+  facts.keep_id =
+      listener_.pool->settings().forward_client_address == config::ForwardClientAddress::kNative;
   facts.bare_newline = listener_.settings.bare_newline == config::BareNewline::kNormalize
                            ? protocols::BareNewline::kNormalize
                            : protocols::BareNewline::kReject;
@@ -347,6 +350,7 @@ Session::Wait Session::BeginStartTls() {
 
 Session::Wait Session::BeginAuthentication(sasl::Credentials credentials) {
   mechanism_ = credentials.mechanism;
+  if (!identified_ && !BeIntroduced()) return Close(CloseReason::kTooManyConnections);
   user_ = credentials.authentication_identity.substr(0, kMaxLoggedUserBytes);
   login_started_ns_ = uv_hrtime();
   NoteAuthority({});  // what the last one said is of the past
@@ -380,11 +384,16 @@ Session::Wait Session::DoAuthenticating() {
 Session::Wait Session::BeginBackend() {
   auth::Verdict verdict = std::move(*login_->verdict);
   login_->verdict.reset();
+  login_->introduction.reset();  // of an earlier attempt
   pool_ = verdict.pool.empty()
               ? listener_.pool
               : worker_.runtime().directory->Find(verdict.pool, listener_.protocol);
   if (pool_ == nullptr) {
     return Fail(LoginFailure::kBackendMisconfigured, "there is no pool " + verdict.pool);
+  }
+  if (ttl_ <= 1) {
+    return Fail(LoginFailure::kBackendMisconfigured,
+                "passed on too often (TTL): proxies seem to lead to each other");
   }
   if (!ChooseCredentials(verdict)) {
     return Fail(
@@ -468,6 +477,7 @@ Session::Wait Session::DoConnecting() {
   backend_ = opening->TakeStream(*this);
   login_->client = opening->TakeEngine();
   login_->backend_input = opening->TakeInput();
+  Introduce();
   login_->client->LogIn(*login_->credentials);
   return Enter(Phase::kBackendLogin);
 }
@@ -480,6 +490,11 @@ Session::Wait Session::DoBackendLogin() {
   protocols::ClientAction action = login_->client->Next(login_->backend_input, login_->output);
   backend_->Write(login_->output.view());
   login_->output.Clear();
+  if (std::holds_alternative<protocols::LoggedIn>(action) ||
+      std::holds_alternative<protocols::Refused>(action) ||
+      login_->client->trust() == protocols::Trust::kRefused) {
+    ReportTrust();
+  }
   return std::visit(
       Overloaded{
           [&](protocols::NeedInput&) {
@@ -639,7 +654,7 @@ Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
     if (relay_->scanner() != nullptr &&
         listener_.settings.bare_newline == config::BareNewline::kReject) {
       relogin_ = std::make_unique<Relogin>(
-          Relogin{std::move(*login->credentials), MemberOf(*login), member_});
+          Relogin{std::move(*login->credentials), MemberOf(*login), member_, login->introduction});
     }
   }
   if (relogin_ && certificate_) {
@@ -706,6 +721,7 @@ Session::Wait Session::BeginRelogin() {
   login_ = std::make_unique<Login>();
   login_->credentials = relogin_->credentials.Clone();
   login_->backend = relogin_->member;
+  login_->introduction = relogin_->introduction;
   client_->PauseReading();
   return OpenBackend();
 }
@@ -824,8 +840,8 @@ void Session::DropBackend() {
 // whoever it is: the login then waits for one round trip instead of several.
 void Session::OpenEarly() {
   const config::Pool& settings = listener_.pool->settings();
-  if (!settings.connect_early || settings.members.size() != 1 || !listener_.only_backend_decides ||
-      !worker_.BeginEarly()) {
+  if (!identified_ || !settings.connect_early || settings.members.size() != 1 ||
+      !listener_.only_backend_decides || !worker_.BeginEarly()) {
     return;
   }
   pool_ = listener_.pool;

@@ -81,6 +81,8 @@ class Session final : public net::Stream::Observer,
   struct Proxied {
     net::Address proxy;        // who said it
     net::Address destination;  // where the client connected to
+    std::string session;       // its name for the session
+    bool tls;                  // it speaks TLS with the client
   };
 
   struct Login;  // everything that only the login needs
@@ -90,6 +92,7 @@ class Session final : public net::Stream::Observer,
     sasl::Credentials credentials;
     config::Member member;
     int32_t member_index;
+    std::shared_ptr<const protocols::Introduction> introduction;
   };
 
   void OnPlaintext(net::Stream& stream, net::Bytes plaintext) override;
@@ -177,6 +180,15 @@ class Session final : public net::Stream::Observer,
   // IdentifyClient counts and logs the certificate that the client presented, and returns the user
   // for whom it stands; empty: nobody.
   std::string IdentifyClient();
+  // ServerAddress is where the client connected to.
+  [[nodiscard]] net::Address ServerAddress() const;
+  // BeIntroduced takes over what a trusted proxy said of its client, and counts it. False: there
+  // are too many of that client.
+  [[nodiscard]] bool BeIntroduced();
+  // Introduce has the client engine tell the backend who the client is, in the protocol's own
+  // words, where the pool forwards that so.
+  void Introduce();
+  void ReportTrust();
   // ProxyHeader says who the client is, where the pool forwards that; else it is empty.
   [[nodiscard]] std::string ProxyHeader() const;
   void CountTlsFailure(bool timeout);
@@ -196,10 +208,11 @@ class Session final : public net::Stream::Observer,
   bool expired_ = false;
   bool draining_ = false;
   bool logged_in_ = false;
-  bool identified_;            // the limits have counted it as client_address_'s
-  bool inbound_ = false;       // nobody has logged in: mail for local domains alone
-  bool user_counted_ = false;  // among the sessions of the user
-  bool lingering_ = false;     // closing: all is said, the client's FIN is awaited
+  bool identified_;                     // the limits have counted it as client_address_'s
+  bool inbound_ = false;                // nobody has logged in: mail for local domains alone
+  bool user_counted_ = false;           // among the sessions of the user
+  bool lingering_ = false;              // closing: all is said, the client's FIN is awaited
+  uint8_t ttl_ = protocols::kFirstTtl;  // how often the session may be passed on yet
   uint8_t failed_logins_ = 0;
   uint8_t deferred_logins_ = 0;  // for want of an authority or a backend
   uint32_t flushing_bytes_ = 0;  // closing: what the client had not taken at the last look

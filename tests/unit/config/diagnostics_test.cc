@@ -62,7 +62,7 @@ addresses = ['127.0.0.1:144']
 pool = 'a'
 tsl = 'implicit'
 )", "CP",
-     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, proxy_protocol, proxy_networks, certificates, strict_sni, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, client_certificate_user, client_certificate_map, bare_newline, relay, local_domains, inbound_pool, pool; for example: tls = "starttls" (did you mean "tls"?))"},
+     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, proxy_protocol, proxy_networks, trusted_networks, certificates, strict_sni, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, client_certificate_user, client_certificate_map, bare_newline, relay, local_domains, inbound_pool, pool; for example: tls = "starttls" (did you mean "tls"?))"},
     {"key_of_another_table", R"([log]
 max_line_bytes = 2000
 )", "CLP",
@@ -606,6 +606,11 @@ forward_client_address = 'proxy-v2'
 ready_connections = 2
 )", "CL",
      R"(g.toml:4:21: pool.a.ready_connections: a connection that lies ready can't say for whom it was made, and forward_client_address = "proxy-v2" says so first of all; remove one of them, for example: ready_connections = 0 with connect_early = true)"},
+    {"xclient_login_beside_a_login", R"([pool.a]
+members = ['b:25']
+xclient_login = true
+)", "CL",
+     R"(g.toml:3:17: pool.a.xclient_login: takes the place of a login at the backend and goes with XCLIENT; remove it, or use login = "none" and forward_client_address = "native")"},
     {"master_user_without_password", R"([pool.a]
 members = ['b:143']
 master_user = 'm'

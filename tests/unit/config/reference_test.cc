@@ -130,6 +130,11 @@ std::string FileWith(const Row& row) {
   if (row.table == "listener" && row.name == "certificates") {
     tables["[[certificate]]"]["name"] = "name = 'customers'";
   }
+  if (row.name == "xclient_login") {
+    tables[heading] = {{"members", "members = ['a:25']"},
+                       {"login", "login = 'none'"},
+                       {"forward_client_address", "forward_client_address = 'native'"}};
+  }
   if (row.table == "certificate" && row.name == "directory") tables[heading].clear();
   tables[heading][row.name] = row.example;
   if (Keys& listener = tables["[[listener]]"]; listener["protocol"] != "protocol = 'smtp'") {

@@ -5,6 +5,8 @@
 
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "gateway/net/connection_limits.h"
 
@@ -63,6 +65,19 @@ TEST(Pool, ItsMasterUserActsForOthers) {
   EXPECT_EQ(login->authorization_identity, "alice");
   EXPECT_EQ(login->authentication_identity, "gate");
   EXPECT_EQ(login->password.Reveal(), "m p");
+}
+
+TEST(Pool, RemembersWhichMembersBelieveIt) {
+  observe::Metrics metrics;
+  Pool pool(Stores(3), protocols::Protocol::kImap, 0, metrics);
+  EXPECT_TRUE(pool.Trust().empty());
+  pool.SetTrust({"store2.internal", 143}, true);
+  pool.SetTrust({"store0.internal", 143}, true);
+  pool.SetTrust({"store0.internal", 143}, false);
+  pool.SetTrust({"elsewhere.internal", 143}, true);
+  const std::vector<std::pair<std::string, bool>> expected = {{"store0.internal:143", false},
+                                                              {"store2.internal:143", true}};
+  EXPECT_EQ(pool.Trust(), expected);
 }
 
 TEST(ConnectionLimits, CountsTheServerAndEachNetworkAndForgetsReleased) {
