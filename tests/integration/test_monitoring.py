@@ -29,6 +29,8 @@ DASHBOARD = SOURCE / "deploy/grafana/gatepost.json"
 # Expressions that are empty as long as all is well, with the reason.
 NEEDS_AN_EVENT = {
     'absent(up{job=~".*gatepost.*"})': "there is a gateway",
+    "min by (job, backend, member, method) (gatepost_backend_forwarding_trusted)":
+        "no pool here tells its backends of the client by IMAP ID or XCLIENT",
 }
 
 # The port of the documented table -> the probe's module.
