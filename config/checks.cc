@@ -11,6 +11,7 @@
 #include <cstring>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/values.h"
@@ -325,11 +326,20 @@ void CheckListenerPools(const Config& config, Findings& findings) {
       const Listener& other = config.listeners[user->second];
       if (first || other.protocol == listener.protocol) continue;
       const std::string protocol(Name(listener.protocol));
-      findings.Add(findings.PlaceOf(path), path,
-                   "pool " + Quote(pool) + " serves " + std::string(Name(other.protocol)) +
-                       " (line " + std::to_string(other.place.line) +
-                       "), and a backend's port speaks one protocol; use a pool of its own for " +
-                       protocol + ", for example: pool = " + Quote(pool + "-" + protocol));
+      std::string problem = "pool ";
+      problem += Quote(pool);
+      problem += " serves ";
+      problem += Name(other.protocol);
+      problem += " (line ";
+      problem += std::to_string(other.place.line);
+      problem += "), and a backend's port speaks one protocol; use a pool of its own for ";
+      problem += protocol;
+      problem += ", for example: pool = ";
+      std::string own = pool;
+      own += "-";
+      own += protocol;
+      problem += Quote(own);
+      findings.Add(findings.PlaceOf(path), path, std::move(problem));
     }
   }
 }
