@@ -63,8 +63,11 @@ bool ParseIpv6(std::string_view text, std::array<uint8_t, 16>& out) {
   }
   if (!gap) return bytes == out.size();
   if (bytes == out.size()) return false;
-  const auto at = [&](size_t index) { return out.begin() + static_cast<ptrdiff_t>(index); };
-  std::rotate(at(*gap), at(bytes), out.end());
+  // What stands behind the gap moves to the end.
+  for (size_t from = bytes, to = out.size(); from > *gap;) {
+    out[--to] = out[--from];
+    out[from] = 0;
+  }
   return true;
 }
 
