@@ -48,6 +48,7 @@ Failure ClassifyAlert(int alert) {
 Failure ClassifyReason(int reason, bool in_handshake, bool is_server) {
   switch (reason) {
     case SSL_R_NO_SHARED_CIPHER:
+    case SSL_R_WRONG_CURVE:  // upstream's word for a TLS 1.2 client without the certificate's curve
       return Failure::kNoSharedCipher;
     case SSL_R_NO_SHARED_GROUP:
       return Failure::kNoSharedGroup;
