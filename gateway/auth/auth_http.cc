@@ -118,7 +118,7 @@ std::string Lower(std::string_view text) {
 
 bool HasField(const std::vector<std::string>& headers, std::string_view name) {
   return std::any_of(headers.begin(), headers.end(), [&](std::string_view header) {
-    return Lower(header.substr(0, header.find(':'))) == Lower(name);
+    return protocols::EqualsIgnoreCase(header.substr(0, header.find(':')), name);
   });
 }
 

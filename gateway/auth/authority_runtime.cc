@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/auth/authority_runtime.h"
 
-#include <strings.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "gateway/backends/directory.h"
+#include "protocols/line_framer.h"
 
 namespace gatepost::auth {
 
@@ -59,7 +58,7 @@ bool AuthorityRuntime::Decides(const config::Listener& listener, std::string_vie
   if (at == std::string_view::npos) return false;
   const std::string_view domain = user.substr(at + 1);
   return std::any_of(settings.domains.begin(), settings.domains.end(), [&](const std::string& own) {
-    return own.size() == domain.size() && strncasecmp(own.data(), domain.data(), own.size()) == 0;
+    return protocols::EqualsIgnoreCase(own, domain);
   });
 }
 
