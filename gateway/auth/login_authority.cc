@@ -9,6 +9,7 @@
 #include "gateway/net/deadlines.h"
 #include "gateway/net/stream.h"
 #include "gateway/worker.h"
+#include "protocols/sasl/mechanisms.h"
 
 namespace gatepost::auth {
 namespace {
@@ -131,7 +132,7 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
   // Trouble is the member's: it has said nothing about the credentials.
   void Trouble(std::string_view cause, const std::string& detail) {
     backends::ReportFailure(owner_.worker_, pool_, backends::Stage::kLogin, member(), cause,
-                            detail);
+                            sasl::WithoutPassword(detail, credentials_));
     NextMember(detail);
   }
 

@@ -11,7 +11,6 @@
 #include "gateway/session/login.h"
 #include "gateway/worker.h"
 #include "protocols/engines.h"
-#include "protocols/sasl/base64.h"
 #include "protocols/sasl/mechanisms.h"
 
 namespace gatepost::session {
@@ -561,20 +560,9 @@ void Session::ReportLoginFailure(std::string_view cause, const std::string& deta
                           WithoutPassword(detail));
 }
 
-// WithoutPassword returns a backend's words for the log, unless they quote the password.
 std::string Session::WithoutPassword(std::string_view detail) const {
-  if (login_ && login_->credentials && !login_->credentials->password.empty()) {
-    const std::string_view password = login_->credentials->password.Reveal();
-    protocols::Buffer plain;
-    protocols::Buffer encoded;
-    sasl::AppendPlain(*login_->credentials, plain);
-    sasl::EncodeBase64(password, encoded);
-    for (const std::string_view secret : {password, plain.view(), encoded.view()}) {
-      if (detail.find(secret) != std::string_view::npos)
-        return "(withheld: it quotes the password)";
-    }
-  }
-  return std::string(detail);
+  if (!login_ || !login_->credentials) return std::string(detail);
+  return sasl::WithoutPassword(detail, *login_->credentials);
 }
 
 // Fail tells the client that it is not logged in; it may try again.

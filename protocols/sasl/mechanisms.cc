@@ -94,4 +94,17 @@ void AppendPlain(const Credentials& credentials, protocols::Buffer& output) {
   EncodeBase64(message.view(), output);
 }
 
+std::string WithoutPassword(std::string_view text, const Credentials& credentials) {
+  if (credentials.password.empty()) return std::string(text);
+  const std::string_view password = credentials.password.Reveal();
+  protocols::Buffer plain;
+  protocols::Buffer encoded;
+  AppendPlain(credentials, plain);
+  EncodeBase64(password, encoded);
+  for (const std::string_view secret : {password, plain.view(), encoded.view()}) {
+    if (text.find(secret) != std::string_view::npos) return "(withheld: it quotes the password)";
+  }
+  return std::string(text);
+}
+
 }  // namespace gatepost::sasl

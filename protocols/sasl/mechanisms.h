@@ -5,6 +5,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "protocols/buffer.h"
@@ -52,5 +53,9 @@ class ServerExchange {
 
 // AppendPlain appends the base64 of the PLAIN message for `credentials` (RFC 4616 §2) to `output`.
 void AppendPlain(const Credentials& credentials, protocols::Buffer& output);
+
+// WithoutPassword returns a backend's words for the log, unless they quote the password of
+// `credentials`, as it is or as it went over the wire.
+[[nodiscard]] std::string WithoutPassword(std::string_view text, const Credentials& credentials);
 
 }  // namespace gatepost::sasl

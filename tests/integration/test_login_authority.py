@@ -118,6 +118,20 @@ class Stores(GatewayTestCase):
                 self.assertTrue(answer.startswith("535 5.7.8"), answer)
             self.assertEqual(len(store.logins), 1)
 
+    def test_a_store_that_quotes_the_password(self):
+        password = "a-secret-for-the-log"
+        plain = clients.plain("u", password)
+        with RecordingImap() as store, RecordingSmtp() as outgoing:
+            gate = self.gate_for(store, outgoing)
+            for quoted in (password, plain):
+                for code in ("UNAVAILABLE", "AUTHENTICATIONFAILED"):
+                    store.answers = [f"NO [{code}] not for {quoted}"]
+                    self.login(gate, "u", password)
+            gate.wait_log(event="backend_failed", detail="(withheld: it quotes the password)")
+            self.assertEqual(len(store.logins), 4)
+            for secret in (password, plain):
+                self.assertNotIn(secret, gate.log_text())
+
     def test_a_bounded_number_at_a_time_and_those_who_leave(self):
         def stall(wire):
             wire.send("* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready\r\n")
