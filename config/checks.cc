@@ -383,6 +383,11 @@ void CheckMaster(const Pool& pool, const Config& config, const std::string& path
         "has no effect without master_user; remove it, or add, for example: master_user = "
         "\"gatepost\"");
   }
+  if (findings.Has(path + ".master_user_separator") && !user) {
+    add(".master_user_separator",
+        "has no effect without master_user; remove it, or add, for example: master_user = "
+        "\"gatepost\"");
+  }
   if (!findings.Sound(path + ".login")) return;
   if (pool.login == BackendLogin::kNone && user) {
     add(".master_user",
@@ -402,6 +407,58 @@ void CheckMaster(const Pool& pool, const Config& config, const std::string& path
             "; use another, for example: [[authority]] with kind = \"passwords\", or login = "
             "\"same\", with which master_user speaks for clients that log in with a certificate "
             "alone");
+  }
+}
+
+// An account that everybody shares at the backend needs an authority that lets not everybody in.
+void CheckAccount(const Pool& pool, const Config& config, const std::string& path,
+                  Findings& findings) {
+  const auto add = [&](const std::string& key, const std::string& message) {
+    findings.Add(findings.PlaceOf(path + key), path + key, message);
+  };
+  if (!findings.Sound(path + ".login")) return;
+  const bool account = findings.Has(path + ".account");
+  const bool file = findings.Has(path + ".account_password_file");
+  if (pool.login != BackendLogin::kFixed) {
+    for (const std::string key : {".account", ".account_password_file"}) {
+      if (!findings.Has(path + key)) continue;
+      add(key, "has no effect with login = " + Quote(Name(pool.login)) +
+                   "; remove it, or use login = \"fixed\"");
+    }
+    return;
+  }
+  if (!account || !file) {
+    add(".login",
+        "\"fixed\" needs the account, for example: account = \"relay\" and "
+        "account_password_file = \"/etc/gatepost/relay-password\"");
+  }
+  if (const Listener* listener = ListenerWithoutAuthority(config, pool, findings)) {
+    add(".login",
+        "\"fixed\" means that nobody checks a password and anybody uses the account, where the "
+        "backend is the authority, as for listener " +
+            Quote(listener->name) +
+            "; use another, for example: [[authority]] with kind = \"passwords\", or login = "
+            "\"same\"");
+  }
+}
+
+// A way to present a password that the login has no use for, or that can't say all of it.
+void CheckLoginMechanism(const Pool& pool, const std::string& path, Findings& findings) {
+  const std::string key = path + ".login_mechanism";
+  if (pool.login_mechanism == LoginMechanism::kAuto || !findings.Sound(key) ||
+      !findings.Sound(path + ".login")) {
+    return;
+  }
+  if (pool.login == BackendLogin::kNone) {
+    findings.Add(findings.PlaceOf(key), key,
+                 "has no effect with login = \"none\"; remove it, or use login = \"same\"");
+  }
+  if (pool.master_user && !pool.master_user_separator &&
+      pool.login_mechanism != LoginMechanism::kPlain) {
+    findings.Add(findings.PlaceOf(key), key,
+                 Quote(Name(pool.login_mechanism)) +
+                     " can't say for whom master_user logs in; use login_mechanism = \"plain\", or "
+                     "a name that says it, for example: master_user_separator = \"*\"");
   }
 }
 
@@ -427,6 +484,8 @@ void CheckPool(const Pool& pool, const Config& config, Findings& findings) {
         "takes the place of a login at the backend and goes with XCLIENT; remove it, or use "
         "login = \"none\" and forward_client_address = \"native\"");
   }
+  CheckAccount(pool, config, path, findings);
+  CheckLoginMechanism(pool, path, findings);
   const std::string ready = path + ".ready_connections";
   if (pool.ready_connections > 0 && findings.Sound(ready) &&
       findings.Sound(path + ".forward_client_address") &&
@@ -548,6 +607,9 @@ void CheckMachine(const Config& config, Findings& findings) {
     if (pool.client_key) check_file(*pool.client_key, path + ".client_key");
     if (pool.master_password_file) {
       check_file(*pool.master_password_file, path + ".master_password_file");
+    }
+    if (pool.account_password_file) {
+      check_file(*pool.account_password_file, path + ".account_password_file");
     }
   }
   for (size_t i = 0; i < config.authorities.size(); ++i) {

@@ -67,6 +67,7 @@ Config Reader::Read(const toml::table& root) {
   ReadList(root, schema_.listener, config.listeners);
   ReadPools(root, config.pools);
   ReadList(root, schema_.authority, config.authorities);
+  ReadSingle(root, schema_.users, config.users);
   ReadSingle(root, schema_.tls, config.tls);
   ReadSingle(root, schema_.limits, config.limits);
   ReadSingle(root, schema_.throttle, config.throttle);

@@ -41,8 +41,26 @@ enum class BareNewline : uint8_t { kReject, kNormalize };
 // What is taken from clients that have not logged in: nothing | mail for local domains.
 enum class Relay : uint8_t { kAuthenticated, kLocalDomains };
 enum class BackendTls : uint8_t { kNone, kStartTls, kImplicit };
-// The client's own credentials | a master user's, on behalf of the client | no AUTH (SMTP).
-enum class BackendLogin : uint8_t { kSame, kMaster, kNone };
+// The client's own credentials | a master user's, on behalf of the client | one account for all |
+// no AUTH (SMTP).
+enum class BackendLogin : uint8_t { kSame, kMaster, kFixed, kNone };
+// What of a user's name is made lower case.
+enum class LowerCase : uint8_t { kNone, kDomain, kAll };
+// What a client is told that the backend refuses: our own words | the backend's.
+enum class RefusalText : uint8_t { kNormalize, kPass };
+// How the password or token is presented to a backend; "login" is SASL LOGIN in SMTP, and the
+// protocol's own command or commands in IMAP and POP3.
+enum class LoginMechanism : uint8_t { kAuto, kPlain, kLogin, kXoauth2, kOauthbearer };
+// SASL mechanisms that clients may use.
+enum class Mechanism : uint8_t {
+  kPlain,
+  kLogin,
+  kExternal,
+  kXoauth2,
+  kOauthbearer,
+  kScramSha1,
+  kScramSha256
+};
 // How a backend learns the client's address: not at all | PROXY protocol | IMAP ID, POP3 XCLIENT,
 // SMTP XCLIENT.
 enum class ForwardClientAddress : uint8_t { kNone, kProxyV1, kProxyV2, kNative };
@@ -89,6 +107,7 @@ struct Listener {
   ProxyProtocol proxy_protocol = ProxyProtocol::kOff;
   std::vector<Network> proxy_networks;    // whose headers are believed; where it is not off
   std::vector<Network> trusted_networks;  // whose word for their clients (ID, XCLIENT) is believed
+  std::vector<Mechanism> mechanisms;      // empty: all that are possible
   std::vector<PlacedName> certificates;   // names of Certificates; empty: all, in their order
   bool strict_sni = false;
   TlsProfile profile = TlsProfile::kIntermediate;
@@ -132,9 +151,16 @@ struct Pool {
   std::optional<std::filesystem::path> client_key;
   TlsVersion tls_minimum_version = TlsVersion::k12;
   BackendLogin login = BackendLogin::kSame;
+  LoginMechanism login_mechanism = LoginMechanism::kAuto;
   // Whose account speaks for users without a password of their own; both or neither.
   std::optional<std::string> master_user;
   std::optional<std::filesystem::path> master_password_file;
+  std::optional<std::string> master_user_separator;  // "user*master"; default: SASL PLAIN says it
+  // The one account of BackendLogin::kFixed; both or neither.
+  std::optional<std::string> account;
+  std::optional<std::filesystem::path> account_password_file;
+  std::string backend_user = "%u";  // how the backend writes a user's name
+  RefusalText refusal_text = RefusalText::kNormalize;
   ForwardClientAddress forward_client_address = ForwardClientAddress::kNone;
   bool xclient_login = false;      // with login = "none": the backend hears who has logged in here
   bool connect_early = false;      // while the client authenticates; pools of one member only
@@ -173,6 +199,12 @@ struct Authority {
   milliseconds timeout{5'000};          // of one URL, with the connecting
   milliseconds positive_cache{0};       // 0: none
   Place place;
+};
+
+// How users' names are written here, whatever the client writes.
+struct Users {
+  LowerCase lower_case = LowerCase::kNone;
+  std::optional<std::string> default_domain;  // of names without one
 };
 
 struct Tls {
@@ -237,6 +269,7 @@ struct Config {
   std::vector<Listener> listeners;
   std::vector<Pool> pools;
   std::vector<Authority> authorities;  // the first that is for a client decides; never empty
+  Users users;
   Tls tls;
   Limits limits;
   Throttle throttle;

@@ -21,6 +21,9 @@ constexpr std::string_view kNetworks =
 constexpr std::string_view kPins =
     "SHA-256 digests of public keys (SubjectPublicKeyInfo) in base64, of 44 characters each";
 constexpr std::string_view kDomains = "domain names of mail addresses, no final dot, no wildcard";
+constexpr std::string_view kMechanisms =
+    "any of \"PLAIN\", \"LOGIN\", \"EXTERNAL\", \"XOAUTH2\", \"OAUTHBEARER\", \"SCRAM-SHA-1\" and "
+    "\"SCRAM-SHA-256\"";
 constexpr std::string_view kMembers = "host names or IP addresses with ports, IPv6 in brackets";
 
 // IsAccount: what every protocol can carry as a user's name.
@@ -83,6 +86,12 @@ Table<Listener> ListenerTable() {
                     "Where the proxies are that may say who their clients are by IMAP ID, POP3 "
                     "XCLIENT and SMTP XCLIENT; nobody else may.")
               .Default("none"),
+          ListField(
+              "mechanisms", &Listener::mechanisms, ParseMechanism, kMechanisms,
+              "[\"PLAIN\", \"OAUTHBEARER\"]",
+              "SASL mechanisms that clients may use, of those that are possible here; without "
+              "PLAIN and LOGIN the protocol's own password commands are refused, too.")
+              .Default("all that are possible"),
           NamesField("certificates", &Listener::certificates, "names of [[certificate]] tables",
                      "[\"customers\"]",
                      "Certificates that clients of this listener see, the default one first.")
@@ -189,8 +198,13 @@ Table<Pool> PoolTable() {
                       "better."),
           ChoiceField("login", &Pool::login, "\"master\"",
                       "Log in with the client's own credentials, as master_user on the client's "
-                      "behalf, or not at all (SMTP); the last two when the authority has checked "
-                      "the password."),
+                      "behalf, with account for everybody, or not at all (SMTP); the last three "
+                      "when the authority has checked the password."),
+          ChoiceField(
+              "login_mechanism", &Pool::login_mechanism, "\"login\"",
+              "How the password is presented: as the backend offers it; by SASL PLAIN; by "
+              "SASL LOGIN (SMTP) or the protocol's own command (IMAP, POP3); or as a bearer "
+              "token."),
           TextField("master_user", &Pool::master_user, IsAccount,
                     "1 to 255 characters, none of them a control character", "\"gatepost\"",
                     "Account that may act for every user (SASL PLAIN's authorization identity); "
@@ -200,6 +214,27 @@ Table<Pool> PoolTable() {
                     "\"/etc/gatepost/master-password\"",
                     "Its first line is the password of master_user; required with it.")
               .Default("none"),
+          TextField("master_user_separator", &Pool::master_user_separator, IsSeparator,
+                    "one printable character, no letter or digit and none of @ . - _", "\"*\"",
+                    "Log master_user in by a name of the user, this, and master_user (Dovecot's "
+                    "auth_master_user_separator), rather than by an authorization identity.")
+              .Default("none"),
+          TextField("account", &Pool::account, IsAccount,
+                    "1 to 255 characters, none of them a control character", "\"relay\"",
+                    "The one account of login = \"fixed\"; required with it, and only then.")
+              .Default("none"),
+          PathField("account_password_file", &Pool::account_password_file,
+                    "\"/etc/gatepost/relay-password\"",
+                    "Its first line is the password of account; required with it.")
+              .Default("none"),
+          TextField("backend_user", &Pool::backend_user, IsUserPattern,
+                    "text with %u (the name), %n (without its domain) or %d (its domain) in it, "
+                    "%u or %n among them",
+                    "\"%n\"", "How the backend writes the name of a user.")
+              .Default("\"%u\""),
+          ChoiceField("refusal_text", &Pool::refusal_text, "\"pass\"",
+                      "What a client hears when the backend refuses its login: our own text, or "
+                      "the backend's; the code is ours in any case."),
           ChoiceField("forward_client_address", &Pool::forward_client_address, "\"proxy-v2\"",
                       "How a backend learns who the client is: not at all, by the PROXY protocol, "
                       "which its "
@@ -322,6 +357,15 @@ SchemaTables::SchemaTables()
       listener(ListenerTable()),
       pool(PoolTable()),
       authority(AuthorityTable()),
+      users{"[users]",
+            {
+                ChoiceField("lower_case", &Users::lower_case, "\"domain\"",
+                            "What of a user's name is made lower case before it is used: nothing, "
+                            "its domain, or all."),
+                TextField("default_domain", &Users::default_domain, IsHostName, kHostName,
+                          "\"example.org\"", "Domain that a name without one gets.")
+                    .Default("none"),
+            }},
       tls(TlsTable()),
       limits(LimitsTable()),
       throttle(ThrottleTable()),

@@ -28,6 +28,7 @@ struct SchemaTables {
   Table<Listener> listener;
   Table<Pool> pool;
   Table<Authority> authority;
+  Table<Users> users;
   Table<Tls> tls;
   Table<Limits> limits;
   Table<Throttle> throttle;
@@ -44,6 +45,7 @@ struct SchemaTables {
     visit(listener);
     visit(pool);
     visit(authority);
+    visit(users);
     visit(tls);
     visit(limits);
     visit(throttle);

@@ -192,6 +192,34 @@ std::optional<std::string> ParseMailDomain(std::string_view text) {
   return IsHostName(ascii) ? std::optional(std::move(domain)) : std::nullopt;
 }
 
+std::optional<Mechanism> ParseMechanism(std::string_view text) {
+  constexpr auto kNames = Names(Mechanism{});
+  const auto* const found = std::find(kNames.begin(), kNames.end(), text);
+  if (found == kNames.end()) return std::nullopt;
+  return static_cast<Mechanism>(found - kNames.begin());
+}
+
+bool IsUserPattern(std::string_view text) {
+  bool names = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (static_cast<unsigned char>(text[i]) < 0x20 || text[i] == 0x7f) return false;
+    if (text[i] != '%') continue;
+    if (++i == text.size()) return false;
+    if (text[i] == 'u' || text[i] == 'n') {
+      names = true;
+    } else if (text[i] != 'd' && text[i] != '%') {
+      return false;
+    }
+  }
+  return names && text.size() <= 255;
+}
+
+bool IsSeparator(std::string_view text) {
+  constexpr std::string_view kInNames = "@.-_";
+  return text.size() == 1 && text.front() > 0x20 && text.front() < 0x7f &&
+         !IsAlphanumeric(text.front()) && kInNames.find(text.front()) == std::string_view::npos;
+}
+
 std::optional<KeyPin> ParseKeyPin(std::string_view text) {
   constexpr std::string_view kAlphabet =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

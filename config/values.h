@@ -52,7 +52,20 @@ constexpr auto Names(BackendTls) {
   return std::to_array<std::string_view>({"none", "starttls", "implicit"});
 }
 constexpr auto Names(BackendLogin) {
-  return std::to_array<std::string_view>({"same", "master", "none"});
+  return std::to_array<std::string_view>({"same", "master", "fixed", "none"});
+}
+constexpr auto Names(LowerCase) {
+  return std::to_array<std::string_view>({"none", "domain", "all"});
+}
+constexpr auto Names(RefusalText) {
+  return std::to_array<std::string_view>({"normalize", "pass"});
+}
+constexpr auto Names(LoginMechanism) {
+  return std::to_array<std::string_view>({"auto", "plain", "login", "xoauth2", "oauthbearer"});
+}
+constexpr auto Names(Mechanism) {
+  return std::to_array<std::string_view>(
+      {"PLAIN", "LOGIN", "EXTERNAL", "XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-1", "SCRAM-SHA-256"});
 }
 constexpr auto Names(ForwardClientAddress) {
   return std::to_array<std::string_view>({"none", "proxy-v1", "proxy-v2", "native"});
@@ -91,7 +104,12 @@ static_assert(Name(CertificateUser::kMap) == "map" && Names(CertificateUser{}).s
 static_assert(Name(BareNewline::kNormalize) == "normalize" && Names(BareNewline{}).size() == 2);
 static_assert(Name(Relay::kLocalDomains) == "local-domains" && Names(Relay{}).size() == 2);
 static_assert(Name(BackendTls::kImplicit) == "implicit" && Names(BackendTls{}).size() == 3);
-static_assert(Name(BackendLogin::kNone) == "none" && Names(BackendLogin{}).size() == 3);
+static_assert(Name(BackendLogin::kNone) == "none" && Names(BackendLogin{}).size() == 4);
+static_assert(Name(LoginMechanism::kOauthbearer) == "oauthbearer" &&
+              Names(LoginMechanism{}).size() == 5);
+static_assert(Name(Mechanism::kScramSha256) == "SCRAM-SHA-256" && Names(Mechanism{}).size() == 7);
+static_assert(Name(LowerCase::kAll) == "all" && Names(LowerCase{}).size() == 3);
+static_assert(Name(RefusalText::kPass) == "pass" && Names(RefusalText{}).size() == 2);
 static_assert(Name(ForwardClientAddress::kNative) == "native" &&
               Names(ForwardClientAddress{}).size() == 4);
 static_assert(Name(AuthorityKind::kLogin) == "login" && Names(AuthorityKind{}).size() == 4);
@@ -128,6 +146,15 @@ static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4
 // ParseMailDomain reads the domain of a mail address, and returns it in lower case. Other letters
 // than those of ASCII are taken as they stand (RFC 6531).
 [[nodiscard]] std::optional<std::string> ParseMailDomain(std::string_view text);
+
+// ParseMechanism reads a SASL mechanism's name, in capitals.
+[[nodiscard]] std::optional<Mechanism> ParseMechanism(std::string_view text);
+
+// IsUserPattern: text with "%u" (a whole name), "%n" (what stands before its domain) or "%d" (its
+// domain) in it, and no other "%" but "%%".
+[[nodiscard]] bool IsUserPattern(std::string_view text);
+// IsSeparator: one printable character that no name is likely to have.
+[[nodiscard]] bool IsSeparator(std::string_view text);
 
 // ParseKeyPin reads a SHA-256 in base64, in its one canonical form.
 [[nodiscard]] std::optional<KeyPin> ParseKeyPin(std::string_view text);

@@ -155,6 +155,7 @@ class Server:
 class Backends:
     """Dovecot and Postfix with one set of users.
 
+    auth                  lines of Dovecot's configuration about other ways to log in
     users                 user name -> password; the mail address is <user>@example.test
     master_user, master_password   an account that may act for every user (SASL PLAIN's authorization
                           identity)
@@ -175,11 +176,12 @@ class Backends:
     domain = DOMAIN
     address = ADDRESS
 
-    def __init__(self, directory, users=None, authority=None):
+    def __init__(self, directory, users=None, authority=None, auth=""):
         self.directory = Path(directory).resolve()
         self.users = dict(users or {name: secrets.token_urlsafe(12) for name in ("alice", "bob")})
         self.master_user, self.master_password = "gate", secrets.token_urlsafe(12)
         self.authority = authority
+        self.auth = auth
         self.ca_file = None
         self.dovecot = self.postfix = None
         self.dovecot_log = self.directory / "dovecot.log"
@@ -274,7 +276,7 @@ class Backends:
     def _configure_dovecot(self):
         owner = pwd.getpwnam(MAIL_USER)
         _write(self._dovecot_config, DOVECOT_CONFIG.format(
-            directory=self.directory, address=ADDRESS, log=self.dovecot_log, delivery_log=self.delivery_log,
+            directory=self.directory, address=ADDRESS, auth=self.auth, log=self.dovecot_log, delivery_log=self.delivery_log,
             chain=self._chain, key=self._key, uid=owner.pw_uid, gid=owner.pw_gid, user=MAIL_USER,
             imap_port=self.imap_port, imaps_port=self.imaps_port,
             pop3_port=self.pop3_port, pop3s_port=self.pop3s_port,
@@ -424,6 +426,7 @@ disable_plaintext_auth = no
 login_trusted_networks = 127.0.0.0/8
 haproxy_trusted_networks = 127.0.0.0/8
 auth_mechanisms = plain login
+{auth}
 auth_username_format = %Ln
 auth_failure_delay = 0
 mail_max_userip_connections = 1000

@@ -211,12 +211,19 @@ int Check(const std::string& file) {
                : !pool.pins.empty()                  ? " (TLS, by the key alone)"
                                                      : " (TLS, NOT verified)");
     if (pool.master_user) {
-      fmt::print(
-          "    {} log in as {} on their behalf{}\n",
-          pool.login == config::BackendLogin::kMaster ? "clients"
-                                                      : "clients with a certificate alone",
-          *pool.master_user,
-          MasterPasswordExposed(pool) ? "; EVERY USER OF THIS MACHINE CAN READ ITS PASSWORD" : "");
+      fmt::print("    {} log in as {} on their behalf{}\n",
+                 pool.login == config::BackendLogin::kMaster ? "clients"
+                                                             : "clients with a certificate alone",
+                 *pool.master_user,
+                 PasswordExposed(pool.master_password_file)
+                     ? "; EVERY USER OF THIS MACHINE CAN READ ITS PASSWORD"
+                     : "");
+    }
+    if (pool.account) {
+      fmt::print("    everybody logs in as {}{}\n", *pool.account,
+                 PasswordExposed(pool.account_password_file)
+                     ? "; EVERY USER OF THIS MACHINE CAN READ ITS PASSWORD"
+                     : "");
     }
     if (pool.tls == config::BackendTls::kNone) continue;
     const uint16_t minimum = backends::MinimumVersion(pool);

@@ -85,11 +85,10 @@ double CpuSeconds() {
 
 }  // namespace
 
-bool MasterPasswordExposed(const config::Pool& pool) {
+bool PasswordExposed(const std::optional<std::filesystem::path>& file) {
   std::error_code error;
-  return pool.master_password_file &&
-         (std::filesystem::status(*pool.master_password_file, error).permissions() &
-          std::filesystem::perms::others_read) != std::filesystem::perms::none;
+  return file && (std::filesystem::status(*file, error).permissions() &
+                  std::filesystem::perms::others_read) != std::filesystem::perms::none;
 }
 
 // ---- preparing
@@ -512,10 +511,12 @@ void Server::LogStart(const ListenerContexts& contexts) const {
                         {"workers", WorkerCount()},
                         {"hostname", settings.hostname}});
   for (const auto& pool : settings.pools) {
-    if (!MasterPasswordExposed(pool)) continue;
-    runtime_->log->Write(Level::kWarning, "exposed_password",
-                         {{"file", pool.master_password_file->string()},
-                          {"detail", "every user of this machine can read it"}});
+    for (const auto* file : {&pool.master_password_file, &pool.account_password_file}) {
+      if (!PasswordExposed(*file)) continue;
+      runtime_->log->Write(
+          Level::kWarning, "exposed_password",
+          {{"file", (*file)->string()}, {"detail", "every user of this machine can read it"}});
+    }
   }
   if (key_log_) {
     runtime_->log->Write(

@@ -5,7 +5,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
@@ -32,9 +34,9 @@ struct Prepared {
     config::Config config, const std::string& file,
     std::shared_ptr<const tls::KeyLog> key_log = nullptr);
 
-// MasterPasswordExposed tells whether every user of the machine can read the pool's master
-// password.
-[[nodiscard]] bool MasterPasswordExposed(const config::Pool& pool);
+// PasswordExposed tells whether every user of the machine can read the file with a pool's password,
+// where there is one.
+[[nodiscard]] bool PasswordExposed(const std::optional<std::filesystem::path>& file);
 
 // Serve runs until a signal has drained the last session, and returns the exit code.
 [[nodiscard]] int Serve(Prepared prepared);

@@ -1,7 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/runtime.h"
 
+#include "config/values.h"
+
 namespace gatepost {
+namespace {
+
+// Passwords may come in the protocol's own commands where they may come at all.
+sasl::MechanismSet MechanismsOf(const config::Listener& listener) {
+  using sasl::Mechanism;
+  sasl::MechanismSet allowed;
+  for (size_t i = 0; listener.mechanisms.empty() && i < static_cast<size_t>(Mechanism::kCount);
+       ++i) {
+    allowed.Add(static_cast<Mechanism>(i));
+  }
+  for (const config::Mechanism name : listener.mechanisms) {
+    if (const auto mechanism = sasl::FindMechanism(config::Name(name))) allowed.Add(*mechanism);
+  }
+  if (allowed.Has(Mechanism::kPlain) || allowed.Has(Mechanism::kLogin)) {
+    allowed.Add(Mechanism::kProtocol);
+  }
+  return allowed;
+}
+
+}  // namespace
 
 using observe::Metric;
 
@@ -78,7 +100,10 @@ ProtocolSeries::ProtocolSeries(protocols::Protocol protocol, observe::Metrics& m
 
 ListenerRuntime::ListenerRuntime(const config::Listener& listener, size_t position,
                                  observe::Metrics& metrics)
-    : settings(listener), index(position), protocol(backends::FromConfig(listener.protocol)) {
+    : settings(listener),
+      index(position),
+      protocol(backends::FromConfig(listener.protocol)),
+      mechanisms(MechanismsOf(listener)) {
   const std::string_view name = listener.name;
   const std::string_view protocol_name = protocols::Name(protocol);
   accepted = metrics.Counter(Metric::kConnectionsAccepted, {name, protocol_name});

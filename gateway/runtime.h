@@ -94,6 +94,7 @@ struct ListenerRuntime {
   std::shared_ptr<const std::vector<std::string>> local_domains;
   const ProtocolSeries* series = nullptr;
   std::chrono::milliseconds idle_timeout{};
+  sasl::MechanismSet mechanisms;                              // that clients may use
   std::unique_ptr<auth::CertificateUsers> certificate_users;  // null: certificates log nobody in
 
   // By version (0: unknown) and result; those that can't be have no series. Where the listener

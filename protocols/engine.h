@@ -27,6 +27,7 @@
 #include "protocols/buffer.h"
 #include "protocols/introduction.h"
 #include "protocols/sasl/credentials.h"
+#include "protocols/sasl/mechanisms.h"
 
 namespace gatepost::protocols {
 
@@ -53,6 +54,10 @@ struct ServerFacts {
   bool tls_active = false;               // implicit TLS, or after STARTTLS
   bool starttls_offered = false;         // the listener can do STARTTLS
   bool cleartext_login_allowed = false;  // credentials are accepted without TLS
+  // What may be offered; of these EXTERNAL only with an identity. kProtocol: IMAP LOGIN, POP3 USER
+  // and PASS.
+  sasl::MechanismSet mechanisms = {sasl::Mechanism::kPlain, sasl::Mechanism::kLogin,
+                                   sasl::Mechanism::kExternal, sasl::Mechanism::kProtocol};
   // Whom TLS proved the client to be, one line of text; empty: nobody. With it goes SASL EXTERNAL.
   std::string external_identity;
   std::shared_ptr<const Capabilities> backend_capabilities;  // of the pool; may be null
@@ -122,14 +127,19 @@ struct StartTls {};    // flush output, start the TLS server handshake, TlsStart
 struct Authenticate {  // check these, then LoginSucceeded() or LoginFailed()
   sasl::Credentials credentials;
 };
-struct Quit {  // flush output, close
+struct Answer {  // the client's to a Challenge(), not base64; then as after Authenticate
+  sasl::Secret message;
+};
+struct Cancelled {};  // instead of an Answer: the login is over, its reply appended
+struct Quit {         // flush output, close
   QuitReason reason;
 };
 // SMTP: without a login, a mail transaction begins that may go to ServerFacts::local_domains.
 // Connect to where their mail lives, then MakeScanner(): its first input is the MAIL command, which
 // stays in `input`. Or else InboundFailed().
 struct Inbound {};
-using ServerAction = std::variant<NeedInput, StartTls, Authenticate, Inbound, Quit>;
+using ServerAction =
+    std::variant<NeedInput, StartTls, Authenticate, Answer, Cancelled, Inbound, Quit>;
 
 // The backend's answer to our login, to be shown to the client. No part contains the backend-side
 // tag; lines end in CRLF. Empty `status`: the login needed no exchange, the engine uses its own
@@ -147,21 +157,27 @@ class ServerEngine {
   virtual void Greet(Buffer& output) = 0;
 
   // Next consumes complete commands from `input`, appends replies to `output`, and returns what the
-  // caller must do. After Authenticate, Next must not be called before LoginFailed; after
-  // LoginSucceeded or Quit not at all. What stands in `input` behind the login command stays there:
-  // it is the first input of the relay.
+  // caller must do. After Authenticate and Answer, Next must not be called before Challenge or
+  // LoginFailed; after LoginSucceeded or Quit not at all. What stands in `input` behind the login
+  // command stays there: it is the first input of the relay.
   virtual ServerAction Next(Buffer& input, Buffer& output) = 0;
 
   // TlsStarted tells that the handshake after StartTls succeeded; all state is forgotten (RFC 3207
   // §4.2, RFC 9051 §6.2.1, RFC 2595 §4). `external_identity` as in ServerFacts.
   virtual void TlsStarted(std::string external_identity) = 0;
 
+  // Challenge passes on what the backend or the authority asks the client (not base64) before it
+  // decides about the login: the next action but NeedInput is Answer, Cancelled or Quit.
+  virtual void Challenge(std::string_view message, Buffer& output) = 0;
+
   // LoginSucceeded appends the final reply of the login command.
   virtual void LoginSucceeded(const LoginReply& reply, Buffer& output) = 0;
 
   // LoginFailed appends the refusal; the client may try again. `text` overrides the standard text
   // when not empty (control characters in it are replaced); in SMTP, one that begins with a reply
-  // code, "535 5.7.8 Wrong", overrides ours with it.
+  // code, "535 5.7.8 Wrong", overrides ours with it. Where a token was refused
+  // and nobody has said so in the mechanism's way, an error challenge goes first and the refusal
+  // waits for the client's answer to it (RFC 7628 §3.2.3), in Next.
   virtual void LoginFailed(LoginFailure reason, std::string_view text, Buffer& output) = 0;
 
   // InboundFailed tells that there is no backend for Inbound: Next will answer MAIL with a
@@ -201,12 +217,22 @@ enum class Trust : uint8_t {
 
 enum class BackendTls : uint8_t { kNone, kStartTls, kImplicit };
 
+// How to present a password or token to a backend.
+enum class LoginMechanism : uint8_t {
+  kAuto,        // as the client's credentials want it and the backend offers it
+  kPlain,       // SASL PLAIN
+  kLogin,       // SASL LOGIN (SMTP), the protocol's own commands (IMAP, POP3)
+  kXoauth2,     // the password is a bearer token
+  kOauthbearer  // the same
+};
+
 struct ClientFacts {
   std::string hostname;                // our EHLO name
   BackendTls tls = BackendTls::kNone;  // kStartTls: the engine asks for it before anything else
   // Borrowed for the engine's life. Null: stop with Ready when only the login is missing.
   const sasl::Credentials* credentials = nullptr;
   bool authenticate = true;  // false: SMTP to a backend that wants no AUTH
+  LoginMechanism login_mechanism = LoginMechanism::kAuto;
   // What the backend is known to offer in the state of the login; null: ask it. Saves a round trip
   // where the protocol lets us go without the answer (POP3; IMAP when the greeting has no list).
   std::shared_ptr<const Capabilities> known_capabilities = nullptr;
@@ -225,7 +251,10 @@ enum class BackendFailure : uint8_t {
   kCount
 };
 
-struct Ready {};   // capabilities() are known; LogIn() or LogOut() may follow, at any time
+struct Ready {};     // capabilities() are known; LogIn() or LogOut() may follow, at any time
+struct Challenged {  // the client must say something to this (not base64): Answer(), then Next
+  std::string message;
+};
 struct LoggedIn {  // what `input` still holds belongs to the client
   LoginReply reply;
 };
@@ -237,7 +266,8 @@ struct Failed {
   BackendFailure reason;
   std::string detail;  // for the log; not trusted, may hold any bytes
 };
-using ClientAction = std::variant<NeedInput, StartTls, Ready, LoggedIn, Refused, Failed>;
+using ClientAction =
+    std::variant<NeedInput, StartTls, Ready, Challenged, LoggedIn, Refused, Failed>;
 
 class ClientEngine {
  public:
@@ -259,6 +289,9 @@ class ClientEngine {
     introduction_ = std::move(introduction);
   }
   [[nodiscard]] Trust trust() const { return trust_; }
+
+  // Answer gives what the client says to a challenge, not base64; call Next afterwards.
+  virtual void Answer(std::string_view message) = 0;
 
   // LogOut appends the command that ends a connection which is Ready.
   virtual void LogOut(Buffer& output) = 0;

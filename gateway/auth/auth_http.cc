@@ -52,6 +52,11 @@ std::string_view MethodOf(sasl::Mechanism mechanism) {
       return "external";
     case sasl::Mechanism::kPlain:
     case sasl::Mechanism::kLogin:
+    case sasl::Mechanism::kXoauth2:
+    case sasl::Mechanism::kOauthbearer:
+    case sasl::Mechanism::kScramSha1:
+    case sasl::Mechanism::kScramSha256:
+    case sasl::Mechanism::kCramMd5:
     case sasl::Mechanism::kProtocol:
     case sasl::Mechanism::kCount:
       break;

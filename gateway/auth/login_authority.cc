@@ -117,6 +117,10 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
     if (const auto* refused = std::get_if<protocols::Refused>(&action)) {
       return End(Refusal(refused->reason, "the backend said: " + refused->text));
     }
+    if (std::holds_alternative<protocols::Challenged>(action)) {
+      // A token that is refused, or proofs that we have not got: neither is passed on from here.
+      return End(Refusal(LoginFailure::kBadCredentials, "the backend asks the client back"));
+    }
     if (const auto* failed = std::get_if<protocols::Failed>(&action)) {
       const std::string detail = backends::Describe(*failed);
       if (failed->reason == protocols::BackendFailure::kUnencodable) {

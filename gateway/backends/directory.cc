@@ -60,6 +60,22 @@ protocols::Protocol FromConfig(config::Protocol protocol) {
   return protocols::Protocol::kImap;
 }
 
+protocols::LoginMechanism FromConfig(config::LoginMechanism mechanism) {
+  switch (mechanism) {
+    case config::LoginMechanism::kAuto:
+      return protocols::LoginMechanism::kAuto;
+    case config::LoginMechanism::kPlain:
+      return protocols::LoginMechanism::kPlain;
+    case config::LoginMechanism::kLogin:
+      return protocols::LoginMechanism::kLogin;
+    case config::LoginMechanism::kXoauth2:
+      return protocols::LoginMechanism::kXoauth2;
+    case config::LoginMechanism::kOauthbearer:
+      return protocols::LoginMechanism::kOauthbearer;
+  }
+  return protocols::LoginMechanism::kAuto;
+}
+
 std::string MemberName(const config::Member& member) {
   return member.host + ":" + std::to_string(member.port);
 }
@@ -70,11 +86,11 @@ uint16_t MinimumVersion(const config::Pool& pool) {
 }
 
 Pool::Pool(const config::Pool& settings, protocols::Protocol protocol, size_t index,
-           observe::Metrics& metrics, sasl::Secret master_password)
+           observe::Metrics& metrics, Passwords passwords)
     : settings_(settings),
       protocol_(protocol),
       index_(index),
-      master_password_(std::move(master_password)),
+      passwords_(std::move(passwords)),
       trust_(settings.members.size()) {
   using observe::Metric;
   const std::string_view name = settings_.name;
@@ -119,11 +135,31 @@ Pool::Pool(const config::Pool& settings, protocols::Protocol protocol, size_t in
   }
 }
 
-std::optional<sasl::Credentials> Pool::MasterLogin(const std::string& user) const {
-  if (!settings_.master_user) return std::nullopt;
-  // RFC 4616 §2: the authorization identity is whose mail it is.
-  return sasl::Credentials{sasl::Mechanism::kPlain, user, *settings_.master_user,
-                           master_password_.Clone()};
+tl::expected<sasl::Credentials, std::string> Pool::MasterLogin(const std::string& user) const {
+  if (!settings_.master_user) {
+    return tl::unexpected("pool " + settings_.name +
+                          " has no master_user to log in without a password");
+  }
+  const auto& separator = settings_.master_user_separator;
+  if (!separator) {
+    // RFC 4616 §2: the authorization identity is whose mail it is.
+    return sasl::Credentials{sasl::Mechanism::kPlain, user, *settings_.master_user,
+                             passwords_.master.Clone()};
+  }
+  if (user.find(*separator) != std::string::npos) {
+    return tl::unexpected(
+        std::string("a user's name that holds the separator would name another master user"));
+  }
+  return sasl::Credentials{sasl::Mechanism::kPlain,
+                           {},
+                           user + *separator + *settings_.master_user,
+                           passwords_.master.Clone()};
+}
+
+tl::expected<sasl::Credentials, std::string> Pool::FixedLogin() const {
+  if (!settings_.account) return tl::unexpected("pool " + settings_.name + " has no account");
+  return sasl::Credentials{
+      sasl::Mechanism::kPlain, {}, *settings_.account, passwords_.account.Clone()};
 }
 
 std::string Pool::ServerName(const config::Member& member) const {
@@ -187,14 +223,17 @@ tl::expected<std::unique_ptr<Directory>, std::string> Directory::Make(const conf
   const auto add = [&](const config::Pool& settings,
                        protocols::Protocol protocol) -> tl::expected<void, std::string> {
     if (directory->Find(settings.name, protocol) != nullptr) return {};
-    sasl::Secret master_password;
-    if (settings.master_password_file) {
-      auto read = ReadPassword(*settings.master_password_file);
+    Pool::Passwords passwords;
+    for (const auto& [file, password] :
+         {std::pair(&settings.master_password_file, &passwords.master),
+          std::pair(&settings.account_password_file, &passwords.account)}) {
+      if (!*file) continue;
+      auto read = ReadPassword(**file);
       if (!read) return tl::unexpected("pool." + settings.name + ": " + read.error());
-      master_password = std::move(*read);
+      *password = std::move(*read);
     }
     directory->pools_.push_back(std::make_unique<Pool>(settings, protocol, directory->pools_.size(),
-                                                       metrics, std::move(master_password)));
+                                                       metrics, std::move(passwords)));
     return {};
   };
   const bool named = std::any_of(config.authorities.begin(), config.authorities.end(),

@@ -39,17 +39,26 @@ struct PoolSeries {
 // Pool is a pool as one protocol uses it.
 class Pool {
  public:
+  // Of master_user and of account.
+  struct Passwords {
+    sasl::Secret master;
+    sasl::Secret account;
+  };
+
   // `index`: its place in the directory.
   Pool(const config::Pool& settings, protocols::Protocol protocol, size_t index,
-       observe::Metrics& metrics, sasl::Secret master_password = {});
+       observe::Metrics& metrics, Passwords passwords = {});
 
   [[nodiscard]] const config::Pool& settings() const { return settings_; }
   [[nodiscard]] protocols::Protocol protocol() const { return protocol_; }
   [[nodiscard]] size_t index() const { return index_; }
   [[nodiscard]] const PoolSeries& series() const { return series_; }
-  // MasterLogin returns what the master user logs in with on behalf of `user`; nothing where the
-  // pool has none. Only for users whom another than the backend has found out to be who they are.
-  [[nodiscard]] std::optional<sasl::Credentials> MasterLogin(const std::string& user) const;
+  // MasterLogin returns what the master user logs in with on behalf of `user`, or why it can't.
+  // FixedLogin is the account for everybody. Only for users whom another than the backend has found
+  // out to be who they are.
+  [[nodiscard]] tl::expected<sasl::Credentials, std::string> MasterLogin(
+      const std::string& user) const;
+  [[nodiscard]] tl::expected<sasl::Credentials, std::string> FixedLogin() const;
   [[nodiscard]] std::string ServerName(const config::Member& member) const;
 
   // Order returns the members' indices in the order in which `user` should try them: rendezvous
@@ -73,7 +82,7 @@ class Pool {
   config::Pool settings_;
   protocols::Protocol protocol_;
   size_t index_;
-  sasl::Secret master_password_;
+  Passwords passwords_;
   PoolSeries series_;
   mutable Troubles troubles_;
   mutable std::mutex mutex_;
@@ -85,8 +94,8 @@ class Pool {
 
 class Directory {
  public:
-  // Makes every pool that a listener uses; fails with a text that names the pool and the master
-  // password's file, which is read here.
+  // Makes every pool that a listener uses; fails with a text that names the pool and the file of a
+  // password, which is read here.
   [[nodiscard]] static tl::expected<std::unique_ptr<Directory>, std::string> Make(
       const config::Config& config, observe::Metrics& metrics);
 
@@ -98,8 +107,9 @@ class Directory {
   std::vector<std::unique_ptr<Pool>> pools_;
 };
 
-// FromConfig translates the configuration's protocol.
+// FromConfig translates the configuration's words.
 [[nodiscard]] protocols::Protocol FromConfig(config::Protocol protocol);
+[[nodiscard]] protocols::LoginMechanism FromConfig(config::LoginMechanism mechanism);
 
 // MemberName returns "host:port", as logs and metrics have it.
 [[nodiscard]] std::string MemberName(const config::Member& member);

@@ -152,6 +152,7 @@ void Opening::OnDialed(net::Dial&) {
   facts.hostname = worker_.runtime().config.hostname;
   facts.tls = FromConfig(settings.tls);
   facts.authenticate = settings.login != config::BackendLogin::kNone;
+  facts.login_mechanism = FromConfig(settings.login_mechanism);
   if (!learn_) facts.known_capabilities = pool_.capabilities();
   engine_ = protocols::MakeClientEngine(pool_.protocol(), std::move(facts));
   worker_.deadlines().Arm(*this, static_cast<uint64_t>(settings.login_timeout.count()));

@@ -1,5 +1,7 @@
 // What a session tells an authority of its client, and what it notes of the answer.
 // SPDX-License-Identifier: Apache-2.0
+#include "gateway/auth/user_names.h"
+#include "gateway/backends/account.h"
 #include "gateway/session/login.h"
 #include "gateway/session/session.h"
 #include "gateway/worker.h"
@@ -27,6 +29,20 @@ std::optional<auth::Verdict> Session::AskAuthority(const sasl::Credentials& cred
     request.certificate = certificate_.get();
   }
   return worker_.authenticator().Check(request);
+}
+
+tl::expected<sasl::Credentials, std::string> Session::ChooseAccount(auth::Verdict& verdict) {
+  if (verdict.backend_credentials) return *std::move(verdict.backend_credentials);
+  sasl::Credentials own = *std::move(login_->credentials);
+  if (!verdict.backend_user.empty()) own.authentication_identity = std::move(verdict.backend_user);
+  if (verdict.backend_password) {
+    return sasl::Credentials{
+        sasl::Mechanism::kPlain,
+        {},
+        auth::BackendUser(pool_->settings().backend_user, own.authentication_identity),
+        *std::move(verdict.backend_password)};
+  }
+  return backends::AccountFor(*pool_, std::move(own), /*vouched=*/!verdict.backend_decides);
 }
 
 void Session::NoteAuthority(const auth::Verdict& verdict) {

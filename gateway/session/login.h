@@ -29,8 +29,9 @@ struct Session::Login {
   std::vector<uint32_t> order;                                  // of the pool's members
   size_t attempt = 0;
   std::unique_ptr<backends::Opening> opening;
-  bool early = false;   // the opening was begun before the client's login
-  bool waited = false;  // the connection was opened before it was needed
+  bool early = false;      // the opening was begun before the client's login
+  bool waited = false;     // the connection was opened before it was needed
+  bool exchanged = false;  // the client was asked something by this backend: no other will do
   protocols::LoginFailure failure = protocols::LoginFailure::kUnavailable;
   std::string message;       // the authority's words for it; empty: ours
   uint64_t wait_ms = 0;      // that the authority wants

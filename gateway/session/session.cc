@@ -8,6 +8,7 @@
 #include <cassert>
 #include <utility>
 
+#include "gateway/auth/user_names.h"
 #include "gateway/session/login.h"
 #include "gateway/worker.h"
 #include "protocols/engines.h"
@@ -102,7 +103,7 @@ void Session::OnPlaintext(Stream& stream, net::Bytes plaintext) {
   if (relay_ && from_client) return relay_->FromClient(plaintext);
   if (from_client) {
     login_->client_input.Append(net::AsText(plaintext));
-    if (phase_ != Phase::kDialogue && phase_ != Phase::kProxyHeader) {
+    if (phase_ != Phase::kDialogue && phase_ != Phase::kProxyHeader && phase_ != Phase::kExchange) {
       if (login_->client_input.size() > kMaxPipelinedBytes) client_->PauseReading();
       return;
     }
@@ -184,6 +185,7 @@ Session::Wait Session::Step() {
     case Phase::kClientTls:
       return DoClientTls();
     case Phase::kDialogue:
+    case Phase::kExchange:
       return DoDialogue();
     case Phase::kAuthenticating:
       return DoAuthenticating();
@@ -231,6 +233,7 @@ void Session::ArmDeadline() {
     case Phase::kDialogue:
     case Phase::kAuthenticating:
     case Phase::kConnecting:
+    case Phase::kExchange:
       break;
     case Phase::kPenalty:
       delay = std::min(delay, left(login_->penalty_ms, phase_started_ms_));
@@ -289,6 +292,7 @@ void Session::StartServerEngine(std::string external_identity) {
   facts.starttls_offered = !facts.tls_active;
   facts.cleartext_login_allowed =
       listener_.settings.cleartext_login == config::CleartextLogin::kAllow;
+  facts.mechanisms = OfferedMechanisms();
   facts.external_identity = std::move(external_identity);
   facts.trusted_proxy = !identified_;
   facts.backend_capabilities = listener_.pool->capabilities();
@@ -315,28 +319,31 @@ Session::Wait Session::DoDialogue() {
   if (client_->failed()) return Close(CloseReason::kClientGone);
   protocols::ServerAction action = login_->server->Next(login_->client_input, login_->output);
   FlushToClient();
-  return std::visit(Overloaded{[&](protocols::NeedInput&) {
-                                 if (client_->ended()) return Close(CloseReason::kClientGone);
-                                 if (client_->unsent() > 0) {
-                                   client_->PauseReading();  // it asks and does not listen
-                                 } else {
-                                   client_->ResumeReading();
-                                 }
-                                 return Wait::kClient;
-                               },
-                               [&](protocols::StartTls&) { return BeginStartTls(); },
-                               [&](protocols::Authenticate& authenticate) {
-                                 return BeginAuthentication(std::move(authenticate.credentials));
-                               },
-                               [&](protocols::Inbound&) { return BeginInbound(); },
-                               [&](protocols::Quit& quit) {
-                                 if (quit.reason == protocols::QuitReason::kCommandInjection) {
-                                   worker_.shard().Add(listener_.series->starttls_injection);
-                                 }
-                                 CountForeign(quit.reason);
-                                 return Close(FromQuit(quit.reason));
-                               }},
-                    action);
+  return std::visit(
+      Overloaded{[&](protocols::NeedInput&) {
+                   if (client_->ended()) return Close(CloseReason::kClientGone);
+                   if (client_->unsent() > 0) {
+                     client_->PauseReading();  // it asks and does not listen
+                   } else {
+                     client_->ResumeReading();
+                   }
+                   return Wait::kClient;
+                 },
+                 [&](protocols::StartTls&) { return BeginStartTls(); },
+                 [&](protocols::Authenticate& authenticate) {
+                   return BeginAuthentication(std::move(authenticate.credentials));
+                 },
+                 [&](protocols::Answer& answer) { return GiveAnswer(answer.message.Reveal()); },
+                 [&](protocols::Cancelled&) { return CancelExchange(); },
+                 [&](protocols::Inbound&) { return BeginInbound(); },
+                 [&](protocols::Quit& quit) {
+                   if (quit.reason == protocols::QuitReason::kCommandInjection) {
+                     worker_.shard().Add(listener_.series->starttls_injection);
+                   }
+                   CountForeign(quit.reason);
+                   return Close(FromQuit(quit.reason));
+                 }},
+      action);
 }
 
 Session::Wait Session::BeginStartTls() {
@@ -348,6 +355,7 @@ Session::Wait Session::BeginStartTls() {
 }
 
 Session::Wait Session::BeginAuthentication(sasl::Credentials credentials) {
+  auth::NormalizeUsers(worker_.runtime().config.users, credentials);
   mechanism_ = credentials.mechanism;
   if (!identified_ && !BeIntroduced()) return Close(CloseReason::kTooManyConnections);
   user_ = credentials.authentication_identity.substr(0, kMaxLoggedUserBytes);
@@ -384,6 +392,7 @@ Session::Wait Session::BeginBackend() {
   auth::Verdict verdict = std::move(*login_->verdict);
   login_->verdict.reset();
   login_->introduction.reset();  // of an earlier attempt
+  login_->exchanged = false;
   pool_ = verdict.pool.empty()
               ? listener_.pool
               : worker_.runtime().directory->Find(verdict.pool, listener_.protocol);
@@ -394,44 +403,13 @@ Session::Wait Session::BeginBackend() {
     return Fail(LoginFailure::kBackendMisconfigured,
                 "passed on too often (TTL): proxies seem to lead to each other");
   }
-  if (!ChooseCredentials(verdict)) {
-    return Fail(
-        LoginFailure::kBackendMisconfigured,
-        "pool " + pool_->settings().name + " has no master_user to log in without a password");
-  }
+  auto account = ChooseAccount(verdict);
+  if (!account) return Fail(LoginFailure::kBackendMisconfigured, account.error());
+  login_->credentials = *std::move(account);
   login_->backend = std::move(verdict.backend);
   login_->order = pool_->Order(user_);
   login_->attempt = 0;
   return OpenBackend();
-}
-
-// ChooseCredentials decides which account is used at the backend; false: there is none.
-bool Session::ChooseCredentials(auth::Verdict& verdict) {
-  // The client's own, and nothing else: the backend's answer is all that is known about it.
-  if (verdict.backend_decides) return pool_->settings().login == config::BackendLogin::kSame;
-  if (verdict.backend_credentials) {
-    login_->credentials = std::move(verdict.backend_credentials);
-    return true;
-  }
-  // From here on the authority has vouched for the user.
-  sasl::Credentials& own = *login_->credentials;
-  if (!verdict.backend_user.empty()) own.authentication_identity = std::move(verdict.backend_user);
-  if (verdict.backend_password) {
-    own = {sasl::Mechanism::kPlain,
-           {},
-           std::move(own.authentication_identity),
-           std::move(*verdict.backend_password)};
-    return true;
-  }
-  const bool external = own.mechanism == sasl::Mechanism::kExternal;
-  const config::BackendLogin login = pool_->settings().login;
-  if (login == config::BackendLogin::kMaster ||
-      (login == config::BackendLogin::kSame && external)) {
-    login_->credentials = pool_->MasterLogin(own.authentication_identity);
-    return login_->credentials.has_value();
-  }
-  own.authorization_identity.clear();  // that was the authority's to decide
-  return true;
 }
 
 // OpenBackend begins to connect to the member whose turn it is, unless that has begun already or a
@@ -506,6 +484,7 @@ Session::Wait Session::DoBackendLogin() {
             return NextBackend("protocol", "STARTTLS out of turn");
           },
           [&](protocols::Ready&) { return Wait::kBackend; },  // comes only without credentials
+          [&](protocols::Challenged& challenged) { return BeginExchange(challenged.message); },
           [&](protocols::LoggedIn& logged_in) {
             backends::ReportSuccess(worker_, *pool_, backends::Stage::kLogin, MemberOf(*login_));
             worker_.shard().Observe(pool_->series().login_duration,
@@ -518,6 +497,11 @@ Session::Wait Session::DoBackendLogin() {
             return BeginRelay(logged_in.reply);
           },
           [&](protocols::Refused& refused) {
+            if (login_->backend_decides &&
+                pool_->settings().refusal_text == config::RefusalText::kPass &&
+                !QuotesPassword(refused.text)) {
+              login_->message = refused.text;
+            }
             // Where another authority has accepted the client, its password is not what is
             // wrong, and it must not be told so.
             return Fail(login_->backend_decides || IsTemporary(refused.reason)
@@ -546,9 +530,9 @@ Session::Wait Session::NextBackend(std::string_view cause, const std::string& de
   DropBackend();
   // The backend may have given up a connection that waited, just when it was needed: no fault of
   // the member's, and no answer to the login was heard.
-  if (login_->waited) return OpenBackend(true);
+  if (login_->waited && !login_->exchanged) return OpenBackend(true);
   if (!cause.empty()) ReportLoginFailure(cause, detail);
-  if (!login_->backend && login_->attempt + 1 < login_->order.size()) {
+  if (!login_->exchanged && !login_->backend && login_->attempt + 1 < login_->order.size()) {
     ++login_->attempt;
     return OpenBackend();
   }
@@ -563,6 +547,10 @@ void Session::ReportLoginFailure(std::string_view cause, const std::string& deta
 std::string Session::WithoutPassword(std::string_view detail) const {
   if (!login_ || !login_->credentials) return std::string(detail);
   return sasl::WithoutPassword(detail, *login_->credentials);
+}
+
+bool Session::QuotesPassword(std::string_view text) const {
+  return login_ && login_->credentials && sasl::QuotesPassword(text, *login_->credentials);
 }
 
 // Fail tells the client that it is not logged in; it may try again.
@@ -639,7 +627,9 @@ Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
                             static_cast<double>(Now() - accepted_ms_) / 1e3);
     login_ = nullptr;
     relay_.emplace(*client_, login->server->MakeScanner());
+    // Who has shown us no password can't log in anew.
     if (relay_->scanner() != nullptr &&
+        !(login->credentials && sasl::IsRelayed(login->credentials->mechanism)) &&
         listener_.settings.bare_newline == config::BareNewline::kReject) {
       relogin_ = std::make_unique<Relogin>(
           Relogin{std::move(*login->credentials), MemberOf(*login), member_, login->introduction});

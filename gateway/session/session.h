@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tl/expected.hpp>
 #include <vector>
 
 #include "gateway/auth/authenticator.h"
@@ -62,6 +63,7 @@ class Session final : public net::Stream::Observer,
     kPenalty,
     kConnecting,
     kBackendLogin,
+    kExchange,
     kRelaying,
     kClosing,
     kClosed
@@ -131,7 +133,11 @@ class Session final : public net::Stream::Observer,
   // ForgetAuthority waits for an answer no more.
   void ForgetAuthority();
   Wait BeginBackend();
-  bool ChooseCredentials(auth::Verdict& verdict);
+  // ChooseAccount returns what to log in with at the backend, or why there is nothing.
+  tl::expected<sasl::Credentials, std::string> ChooseAccount(auth::Verdict& verdict);
+  Wait BeginExchange(std::string_view challenge);
+  Wait GiveAnswer(std::string_view answer);
+  Wait CancelExchange();
   Wait OpenBackend(bool fresh = false);
   // `cause`: what to report of the member; empty where the Opening has done so.
   Wait NextBackend(std::string_view cause, const std::string& detail);
@@ -149,7 +155,9 @@ class Session final : public net::Stream::Observer,
   Wait Finish();
 
   void StartServerEngine(std::string external_identity);
+  [[nodiscard]] sasl::MechanismSet OfferedMechanisms() const;
   void FlushToClient();
+  [[nodiscard]] bool QuotesPassword(std::string_view text) const;
   [[nodiscard]] std::string WithoutPassword(std::string_view detail) const;
   void Say(protocols::Notice notice);
   void OpenEarly();

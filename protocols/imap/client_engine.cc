@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "protocols/line_framer.h"
-#include "protocols/sasl/mechanisms.h"
 
 namespace gatepost::imap {
 namespace {
@@ -50,15 +49,16 @@ ClientAction RefusalOf(const Response& response) {
   const auto is = [&](std::string_view code) { return EqualsIgnoreCase(response.code, code); };
   std::string text(response.text);
   // A referral leads to a server that we were not told to trust; these are no wrong passwords.
-  if (is("UNAVAILABLE") || is("INUSE") || is("SERVERBUG") || is("REFERRAL")) {
+  if (is("UNAVAILABLE") || is("SERVERBUG") || is("REFERRAL")) {
     return Failed{BackendFailure::kUnavailable, std::move(text)};
   }
   if (is("PRIVACYREQUIRED")) return Failed{BackendFailure::kNoMechanism, std::move(text)};
   LoginFailure reason = LoginFailure::kBadCredentials;
-  if (is("AUTHORIZATIONFAILED")) reason = LoginFailure::kAuthorizationDenied;
+  if (is("AUTHORIZATIONFAILED") || is("NOPERM")) reason = LoginFailure::kAuthorizationDenied;
   if (is("EXPIRED")) reason = LoginFailure::kPasswordExpired;
   if (is("CONTACTADMIN")) reason = LoginFailure::kAccountDisabled;
-  if (is("LIMIT")) reason = LoginFailure::kTooManyConnections;
+  if (is("LIMIT") || is("INUSE")) reason = LoginFailure::kTooManyConnections;
+  if (is("CORRUPTION")) reason = LoginFailure::kUnavailable;
   return Refused{reason, std::move(text)};
 }
 
@@ -68,6 +68,12 @@ ClientEngine::ClientEngine(protocols::ClientFacts facts)
     : facts_(std::move(facts)), framer_(facts_.max_line_bytes, kMaxResponseBytes) {}
 
 ClientAction ClientEngine::Next(Buffer& input, Buffer& output) {
+  if (exchange_.TakeAnswer(output)) {
+    output << "\r\n";
+    if (!input.empty() && input.view().front() != '*') {
+      return ProtocolError("response without a command");
+    }
+  }
   while (true) {
     // Only untagged responses may come unasked. Those that are complete are read before the next
     // command goes out, so that nothing which came before a question counts as its answer.
@@ -100,7 +106,7 @@ ClientEngine::Outcome ClientEngine::OnResponse(std::string_view bytes, const Res
     case ResponseKind::kUntagged:
       return OnUntagged(bytes, response);
     case ResponseKind::kContinuation:
-      return OnContinuation(output);
+      return OnContinuation(response, output);
     case ResponseKind::kTagged:
       return OnTagged(response, more_input);
   }
@@ -164,11 +170,14 @@ ClientEngine::Outcome ClientEngine::OnUntagged(std::string_view bytes, const Res
   return std::nullopt;
 }
 
-ClientEngine::Outcome ClientEngine::OnContinuation(Buffer& output) {
-  if (phase_ != Phase::kLogin || parts_sent_ == login_parts_.size()) {
-    return ProtocolError("unexpected continuation request");
+ClientEngine::Outcome ClientEngine::OnContinuation(const Response& response, Buffer& output) {
+  if (phase_ != Phase::kLogin) return ProtocolError("unexpected continuation request");
+  if (parts_sent_ < login_parts_.size()) {
+    SendLoginPart(output);
+    return std::nullopt;
   }
-  SendLoginPart(output);
+  if (Outcome outcome = exchange_.OnChallenge(response.data)) return outcome;
+  if (exchange_.TakeAnswer(output)) output << "\r\n";
   return std::nullopt;
 }
 
@@ -255,8 +264,14 @@ ClientEngine::Outcome ClientEngine::Login(Buffer& output) {
     return Failed{BackendFailure::kUnencodable, {}};
   }
   if (introduction_) SendId(output);
-  PrepareLogin(credentials);
-  if (login_parts_.empty()) {
+  const std::optional<sasl::Mechanism> mechanism = protocols::MechanismFor(
+      credentials, facts_.login_mechanism, capabilities_, /*own_first=*/false);
+  NewTag();
+  if (mechanism && *mechanism != sasl::Mechanism::kProtocol) {
+    if (!PrepareAuthenticate(*mechanism, credentials)) {
+      return Failed{BackendFailure::kUnencodable, {}};
+    }
+  } else if (!mechanism || !PrepareLogin(credentials)) {
     return Failed{BackendFailure::kNoMechanism, "no mechanism for these credentials"};
   }
   SendLoginPart(output);
@@ -283,28 +298,28 @@ void ClientEngine::SendId(Buffer& output) {
   output << ")\r\n";
 }
 
-void ClientEngine::PrepareLogin(const sasl::Credentials& credentials) {
-  NewTag();
+bool ClientEngine::PrepareAuthenticate(sasl::Mechanism mechanism,
+                                       const sasl::Credentials& credentials) {
   Buffer part;
-  part << tag_ << " ";
-  const auto cut = [&] { login_parts_.push_back(std::exchange(part, Buffer())); };
-  if (Offers("AUTH=PLAIN")) {
-    part << "AUTHENTICATE PLAIN";
-    if (Offers("SASL-IR")) {
-      part << " ";
-    } else {
-      part << "\r\n";
-      cut();
-    }
-    sasl::AppendPlain(credentials, part);
+  part << tag_ << " AUTHENTICATE " << sasl::Name(mechanism);
+  if (Offers("SASL-IR")) {
+    part << " ";
+  } else {
     part << "\r\n";
-    cut();
-    return;
+    login_parts_.push_back(std::exchange(part, Buffer()));
   }
+  if (!exchange_.Begin(mechanism, credentials, part)) return false;
+  part << "\r\n";
+  login_parts_.push_back(std::move(part));
+  return true;
+}
+
+bool ClientEngine::PrepareLogin(const sasl::Credentials& credentials) {
   // LOGIN can't say on whose behalf.
-  if (Offers("LOGINDISABLED") || !credentials.authorization_identity.empty()) return;
+  if (Offers("LOGINDISABLED") || !credentials.authorization_identity.empty()) return false;
+  Buffer part;
+  part << tag_ << " LOGIN";
   const bool literal_plus = Offers("LITERAL+") || Offers("LITERAL-");
-  part << "LOGIN";
   for (const std::string_view text :
        {std::string_view(credentials.authentication_identity), credentials.password.Reveal()}) {
     part << " ";
@@ -315,11 +330,12 @@ void ClientEngine::PrepareLogin(const sasl::Credentials& credentials) {
     // LITERAL- allows non-synchronising literals of up to 4096 bytes (RFC 7888 §5).
     const bool synchronising = !literal_plus || (!Offers("LITERAL+") && text.size() > 4096);
     part << "{" << std::to_string(text.size()) << (synchronising ? "}\r\n" : "+}\r\n");
-    if (synchronising) cut();
+    if (synchronising) login_parts_.push_back(std::exchange(part, Buffer()));
     part << text;
   }
   part << "\r\n";
-  cut();
+  login_parts_.push_back(std::move(part));
+  return true;
 }
 
 void ClientEngine::SendLoginPart(Buffer& output) {

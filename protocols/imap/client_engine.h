@@ -1,8 +1,8 @@
 // The IMAP client that logs in at a backend: greeting, STARTTLS, capabilities, login.
 //
 // Believes a response only when its question was asked. Owned by the session's login part (or a
-// probe); one thread. RFC 3501, RFC 9051; RFC 2971 (ID), RFC 4616 (PLAIN), RFC 4959 (SASL-IR), RFC
-// 5530, RFC 7888. SPDX-License-Identifier: Apache-2.0
+// probe); one thread. RFC 3501, RFC 9051; RFC 2971 (ID), RFC 4959 (SASL-IR), RFC 5530, RFC 7888.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <optional>
@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "protocols/backend_login.h"
 #include "protocols/engine.h"
 #include "protocols/imap/response.h"
 
@@ -21,6 +22,7 @@ class ClientEngine final : public protocols::ClientEngine {
 
   protocols::ClientAction Next(protocols::Buffer& input, protocols::Buffer& output) override;
   void LogIn(const sasl::Credentials& credentials) override { facts_.credentials = &credentials; }
+  void Answer(std::string_view message) override { exchange_.Answer(message); }
   void LogOut(protocols::Buffer& output) override { Send("LOGOUT", output); }
   void TlsStarted() override;
   [[nodiscard]] const protocols::Capabilities& capabilities() const override {
@@ -47,7 +49,7 @@ class ClientEngine final : public protocols::ClientEngine {
                      protocols::Buffer& output);
   Outcome OnGreeting(const Response& response);
   Outcome OnUntagged(std::string_view bytes, const Response& response);
-  Outcome OnContinuation(protocols::Buffer& output);
+  Outcome OnContinuation(const Response& response, protocols::Buffer& output);
   Outcome OnTagged(const Response& response, bool more_input);
   Outcome OnLoginAnswer(const Response& response);
   // SendDue sends the command that is due; nothing: an answer is awaited.
@@ -55,7 +57,10 @@ class ClientEngine final : public protocols::ClientEngine {
   // Login chooses how to log in and sends the first part.
   Outcome Login(protocols::Buffer& output);
   void SendId(protocols::Buffer& output);
-  void PrepareLogin(const sasl::Credentials& credentials);
+  // PrepareAuthenticate and PrepareLogin cut the command into parts; false: it can't be written.
+  [[nodiscard]] bool PrepareAuthenticate(sasl::Mechanism mechanism,
+                                         const sasl::Credentials& credentials);
+  [[nodiscard]] bool PrepareLogin(const sasl::Credentials& credentials);
   void SendLoginPart(protocols::Buffer& output);
 
   void AssumeCapabilities();
@@ -74,6 +79,7 @@ class ClientEngine final : public protocols::ClientEngine {
   // The login command, cut where a continuation request must come first.
   std::vector<protocols::Buffer> login_parts_;
   size_t parts_sent_ = 0;
+  protocols::BackendExchange exchange_;
   std::string untagged_;  // responses that came with the answer to the login
 };
 

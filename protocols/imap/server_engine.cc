@@ -125,6 +125,7 @@ struct ServerEngine::Request {
 ServerEngine::ServerEngine(protocols::ServerFacts facts)
     : facts_(std::move(facts)),
       framer_(facts_.limits.max_line_bytes, facts_.limits.max_literal_bytes) {
+  sasl_.Offer(facts_.mechanisms);
   sasl_.SetExternalIdentity(std::move(facts_.external_identity));
 }
 
@@ -177,7 +178,8 @@ bool ServerEngine::WantsLiteral(std::string_view so_far) const {
   CommandReader reader(so_far);
   if (reader.Tag().empty() || !reader.Skip(' ')) return false;
   const std::string_view name = reader.Atom();
-  return EqualsIgnoreCase(name, "ID") || (EqualsIgnoreCase(name, "LOGIN") && LoginAllowed());
+  return EqualsIgnoreCase(name, "ID") || (EqualsIgnoreCase(name, "LOGIN") && LoginAllowed() &&
+                                          facts_.mechanisms.Has(sasl::Mechanism::kProtocol));
 }
 
 ServerEngine::Outcome ServerEngine::Run(std::string_view command, bool flight_goes_on,
@@ -273,6 +275,9 @@ ServerEngine::Outcome ServerEngine::DoLogin(Request& request) {
     ++counts_.tls_required;
     return Refuse(kPrivacyRequired, request.output);
   }
+  if (!facts_.mechanisms.Has(sasl::Mechanism::kProtocol)) {
+    return Refuse("LOGIN is disabled, use AUTHENTICATE", request.output);
+  }
   CommandReader& reader = request.arguments;
   Buffer user;
   Buffer password;
@@ -323,15 +328,19 @@ ServerEngine::Outcome ServerEngine::Continue(protocols::SaslLogin::Status status
   switch (status) {
     case Status::kChallenge:
       break;
-    case Status::kDone:
-      return Authenticate{sasl_.TakeCredentials()};
+    case Status::kDone: {
+      if (Outcome action = sasl_.TakeAction()) return action;
+      const protocols::SaslLogin::Refusal refusal = sasl_.TakeRefusal();
+      RefuseLogin(refusal.reason, refusal.text, output);
+      return std::nullopt;
+    }
     case Status::kBadBase64:
-      return Bad("Invalid base64", output);
+      return sasl_.Ended(Bad("Invalid base64", output));
     case Status::kMalformed:
       return Bad("Invalid authentication message", output);
     case Status::kAborted:
       output << tag_ << " BAD Authentication cancelled\r\n";
-      return std::nullopt;
+      return sasl_.Ended(std::nullopt);
   }
   return std::nullopt;
 }
@@ -353,6 +362,10 @@ void ServerEngine::LoginSucceeded(const protocols::LoginReply& reply, Buffer& ou
 }
 
 void ServerEngine::LoginFailed(LoginFailure reason, std::string_view text, Buffer& output) {
+  if (!sasl_.HoldBack(reason, text, output)) RefuseLogin(reason, text, output);
+}
+
+void ServerEngine::RefuseLogin(LoginFailure reason, std::string_view text, Buffer& output) const {
   const std::string shown = protocols::Printable(text, kMaxRefusalBytes);
   const Refusal refusal = RefusalOf(reason);
   // The code stays ours whatever the text says: clients act on it.
@@ -437,7 +450,8 @@ std::string ServerEngine::CapabilityList() const {
     for (const std::string_view name : sasl_.Mechanisms()) {
       list.push_back(std::string("AUTH=").append(name));
     }
-  } else {
+  }
+  if (!LoginAllowed() || !facts_.mechanisms.Has(sasl::Mechanism::kProtocol)) {
     list.emplace_back("LOGINDISABLED");
   }
   std::string result;

@@ -24,6 +24,9 @@ class ServerEngine final : public protocols::ServerEngine {
   void Greet(protocols::Buffer& output) override;
   protocols::ServerAction Next(protocols::Buffer& input, protocols::Buffer& output) override;
   void TlsStarted(std::string external_identity) override;
+  void Challenge(std::string_view message, protocols::Buffer& output) override {
+    sasl_.Challenge(message, output);
+  }
   void LoginSucceeded(const protocols::LoginReply& reply, protocols::Buffer& output) override;
   void LoginFailed(protocols::LoginFailure reason, std::string_view text,
                    protocols::Buffer& output) override;
@@ -50,6 +53,9 @@ class ServerEngine final : public protocols::ServerEngine {
   Outcome DoLogin(Request& request);
   Outcome DoAuthenticate(Request& request);
   Outcome Continue(protocols::SaslLogin::Status status, protocols::Buffer& output);
+
+  void RefuseLogin(protocols::LoginFailure reason, std::string_view text,
+                   protocols::Buffer& output) const;
 
   // Ok, Refuse and Bad append a tagged response; Bad counts it and may end the dialogue.
   Outcome Ok(std::string_view text, protocols::Buffer& output);

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "protocols/line_framer.h"
-#include "protocols/sasl/mechanisms.h"
 
 namespace gatepost::pop3 {
 namespace {
@@ -33,6 +32,9 @@ bool IsOk(std::string_view line) {
 bool IsErr(std::string_view line) {
   return HasStatus(line, "-ERR");
 }
+bool IsChallenge(std::string_view line) {
+  return line == "+" || line.starts_with("+ ");
+}
 
 bool Writable(std::string_view text) {
   return text.find_first_of(std::string_view("\0\r\n", 3)) == std::string_view::npos;
@@ -53,15 +55,20 @@ ClientAction RefusalOf(std::string_view line) {
     text = line.substr(close + 1);
     if (text.starts_with(' ')) text.remove_prefix(1);
   }
-  if (EqualsIgnoreCase(code, "SYS/TEMP")) {
+  // Codes are levels, of which we know the first ones.
+  const auto is = [&](std::string_view known) {
+    return EqualsIgnoreCase(code.substr(0, known.size()), known) &&
+           (code.size() == known.size() || code[known.size()] == '/');
+  };
+  if (is("SYS/TEMP")) {
     return Failed{BackendFailure::kUnavailable, std::string(text)};
   }
-  if (EqualsIgnoreCase(code, "SYS/PERM")) {
+  if (is("SYS/PERM")) {
     return Failed{BackendFailure::kNoMechanism, std::string(text)};
   }
   LoginFailure reason = LoginFailure::kBadCredentials;
-  if (EqualsIgnoreCase(code, "IN-USE")) reason = LoginFailure::kTooManyConnections;
-  if (EqualsIgnoreCase(code, "LOGIN-DELAY")) reason = LoginFailure::kRateLimited;
+  if (is("IN-USE")) reason = LoginFailure::kTooManyConnections;
+  if (is("LOGIN-DELAY")) reason = LoginFailure::kRateLimited;
   return Refused{reason, std::string(text)};
 }
 
@@ -70,6 +77,10 @@ ClientAction RefusalOf(std::string_view line) {
 ClientEngine::ClientEngine(protocols::ClientFacts facts) : facts_(std::move(facts)) {}
 
 ClientAction ClientEngine::Next(Buffer& input, Buffer& output) {
+  if (exchange_.TakeAnswer(output)) {
+    output << "\r\n";
+    if (!input.empty()) return ProtocolError("response without a command");
+  }
   if (phase_ == Phase::kTlsStarted || phase_ == Phase::kReady) {
     if (!input.empty()) return ProtocolError("response without a command");
     if (phase_ == Phase::kTlsStarted) AskCapabilities(output);
@@ -88,7 +99,9 @@ ClientAction ClientEngine::Next(Buffer& input, Buffer& output) {
     const bool more_input = input.size() > line->wire_bytes;
     Outcome outcome = OnLine(line->text, more_input, output);
     input.Consume(line->wire_bytes);
-    if (outcome && more_input && std::holds_alternative<protocols::Ready>(*outcome)) {
+    if (outcome && more_input &&
+        (std::holds_alternative<protocols::Ready>(*outcome) ||
+         std::holds_alternative<protocols::Challenged>(*outcome))) {
       return ProtocolError("response without a command");
     }
     if (outcome) return std::move(*outcome);
@@ -133,13 +146,20 @@ ClientEngine::Outcome ClientEngine::OnLine(std::string_view line, bool more_inpu
       return std::nullopt;
     case Phase::kAuth:
       if (IsErr(line)) return RefusalOf(line);
-      if (line != "+" && !line.starts_with("+ ")) return ProtocolError("not a challenge: ", line);
+      if (!IsChallenge(line)) return ProtocolError("not a challenge: ", line);
       phase_ = Phase::kAuthResponse;
-      sasl::AppendPlain(*facts_.credentials, output);
-      output << "\r\n";
+      output << first_message_.view() << "\r\n";
+      first_message_.Clear();
       return std::nullopt;
-    case Phase::kPass:
     case Phase::kAuthResponse:
+      if (IsChallenge(line)) {
+        line.remove_prefix(std::min<size_t>(line.size(), 2));
+        if (Outcome outcome = exchange_.OnChallenge(line)) return outcome;
+        if (exchange_.TakeAnswer(output)) output << "\r\n";
+        return std::nullopt;
+      }
+      [[fallthrough]];
+    case Phase::kPass:
       if (IsErr(line)) return RefusalOf(line);
       if (!IsOk(line)) return ProtocolError("not a response: ", line);
       return protocols::LoggedIn{{{}, std::string(line).append("\r\n")}};
@@ -206,13 +226,20 @@ ClientEngine::Outcome ClientEngine::Login(Buffer& output) {
   const bool exact = user.find(' ') == std::string_view::npos && !password.starts_with(' ') &&
                      !password.ends_with(' ') && !password.empty();
   const bool needs_plain = !credentials.authorization_identity.empty() || !offers_user;
-  if (OffersPlain() && (needs_plain || !encodable || !exact)) {
-    phase_ = Phase::kAuth;
-    output << "AUTH PLAIN\r\n";
-    return std::nullopt;
-  }
-  if (needs_plain) {
+  const std::optional<sasl::Mechanism> mechanism =
+      protocols::MechanismFor(credentials, facts_.login_mechanism, capabilities_,
+                              /*own_first=*/!needs_plain && encodable && exact);
+  if (!mechanism || (mechanism == sasl::Mechanism::kProtocol && needs_plain)) {
     return Failed{BackendFailure::kNoMechanism, "no mechanism for these credentials"};
+  }
+  if (mechanism != sasl::Mechanism::kProtocol) {
+    phase_ = Phase::kAuth;
+    if (!exchange_.Begin(*mechanism, credentials, first_message_)) {
+      return Failed{BackendFailure::kUnencodable, {}};
+    }
+    // RFC 5034 §4: an initial response must fit a command of 255 octets; a challenge asks for any.
+    output << "AUTH " << sasl::Name(*mechanism) << "\r\n";
+    return std::nullopt;
   }
   if (!encodable) return Failed{BackendFailure::kUnencodable, {}};
   phase_ = Phase::kUser;
@@ -239,18 +266,6 @@ void ClientEngine::TlsStarted() {
 bool ClientEngine::Offers(std::string_view capability) const {
   return std::any_of(capabilities_.begin(), capabilities_.end(), [&](const std::string& line) {
     return EqualsIgnoreCase(std::string_view(line).substr(0, line.find(' ')), capability);
-  });
-}
-
-bool ClientEngine::OffersPlain() const {
-  return std::any_of(capabilities_.begin(), capabilities_.end(), [](std::string_view line) {
-    if (!EqualsIgnoreCase(line.substr(0, 5), "SASL ")) return false;
-    while (!line.empty()) {
-      const size_t end = std::min(line.find(' '), line.size());
-      if (EqualsIgnoreCase(line.substr(0, end), "PLAIN")) return true;
-      line.remove_prefix(std::min(end + 1, line.size()));
-    }
-    return false;
   });
 }
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string_view>
 
+#include "protocols/backend_login.h"
 #include "protocols/engine.h"
 
 namespace gatepost::pop3 {
@@ -18,6 +19,7 @@ class ClientEngine final : public protocols::ClientEngine {
 
   protocols::ClientAction Next(protocols::Buffer& input, protocols::Buffer& output) override;
   void LogIn(const sasl::Credentials& credentials) override { facts_.credentials = &credentials; }
+  void Answer(std::string_view message) override { exchange_.Answer(message); }
   void LogOut(protocols::Buffer& output) override { output << "QUIT\r\n"; }
   void TlsStarted() override;
   [[nodiscard]] const protocols::Capabilities& capabilities() const override {
@@ -36,8 +38,8 @@ class ClientEngine final : public protocols::ClientEngine {
     kXclient,
     kUser,
     kPass,
-    kAuth,         // the challenge of AUTH PLAIN
-    kAuthResponse  // its end
+    kAuth,         // the empty challenge of AUTH
+    kAuthResponse  // its end, or another challenge
   };
   // What became of a line; nothing: go on with the next one.
   using Outcome = std::optional<protocols::ClientAction>;
@@ -49,14 +51,15 @@ class ClientEngine final : public protocols::ClientEngine {
   Outcome Login(protocols::Buffer& output);
   void SendXclient(protocols::Buffer& output);
   [[nodiscard]] bool Offers(std::string_view capability) const;
-  [[nodiscard]] bool OffersPlain() const;
 
   protocols::ClientFacts facts_;
   Phase phase_ = Phase::kGreeting;
   bool has_capa_ = false;
   size_t capability_bytes_ = 0;
   protocols::Capabilities capabilities_;
-  bool takes_xclient_ = false;  // the greeting says so
+  bool takes_xclient_ = false;       // the greeting says so
+  protocols::Buffer first_message_;  // of AUTH, for its empty challenge
+  protocols::BackendExchange exchange_;
 };
 
 }  // namespace gatepost::pop3

@@ -89,6 +89,7 @@ struct ServerEngine::Request {
 };
 
 ServerEngine::ServerEngine(protocols::ServerFacts facts) : facts_(std::move(facts)) {
+  sasl_.Offer(facts_.mechanisms);
   sasl_.SetExternalIdentity(std::move(facts_.external_identity));
 }
 
@@ -155,7 +156,8 @@ ServerEngine::Outcome ServerEngine::DoCapa(Request& request) {
   request.output << "RESP-CODES\r\nAUTH-RESP-CODE\r\n";
   if (facts_.starttls_offered && !facts_.tls_active) request.output << "STLS\r\n";
   if (LoginAllowed()) {
-    request.output << "USER\r\nSASL";
+    if (facts_.mechanisms.Has(sasl::Mechanism::kProtocol)) request.output << "USER\r\n";
+    request.output << "SASL";
     for (const std::string_view name : sasl_.Mechanisms()) request.output << " " << name;
     request.output << "\r\n";
   }
@@ -180,6 +182,10 @@ ServerEngine::Outcome ServerEngine::DoStls(Request& request) {
 
 ServerEngine::Outcome ServerEngine::DoUser(Request& request) {
   if (!LoginAllowed()) return RequireTls(request.output);
+  if (!facts_.mechanisms.Has(sasl::Mechanism::kProtocol)) {
+    request.output << "-ERR [AUTH] USER is disabled, use AUTH\r\n";
+    return std::nullopt;
+  }
   if (!request.argument || request.argument->empty()) {
     return Bad("USER takes a name", request.output);
   }
@@ -255,15 +261,19 @@ ServerEngine::Outcome ServerEngine::Continue(protocols::SaslLogin::Status status
   switch (status) {
     case Status::kChallenge:
       break;
-    case Status::kDone:
-      return Authenticate{sasl_.TakeCredentials()};
+    case Status::kDone: {
+      if (Outcome action = sasl_.TakeAction()) return action;
+      const protocols::SaslLogin::Refusal refusal = sasl_.TakeRefusal();
+      RefuseLogin(refusal.reason, refusal.text, output);
+      return std::nullopt;
+    }
     case Status::kBadBase64:
-      return Bad("[AUTH] Invalid base64", output);
+      return sasl_.Ended(Bad("[AUTH] Invalid base64", output));
     case Status::kMalformed:
       return Bad("[AUTH] Invalid authentication message", output);
     case Status::kAborted:
       output << "-ERR Authentication cancelled\r\n";
-      return std::nullopt;
+      return sasl_.Ended(std::nullopt);
   }
   return std::nullopt;
 }
@@ -283,6 +293,10 @@ void ServerEngine::LoginSucceeded(const protocols::LoginReply& reply, Buffer& ou
 }
 
 void ServerEngine::LoginFailed(LoginFailure reason, std::string_view text, Buffer& output) {
+  if (!sasl_.HoldBack(reason, text, output)) RefuseLogin(reason, text, output);
+}
+
+void ServerEngine::RefuseLogin(LoginFailure reason, std::string_view text, Buffer& output) {
   const std::string shown = protocols::Printable(text, kMaxRefusalBytes);
   const Refusal refusal = RefusalOf(reason);
   // The code stays ours whatever the text says: clients act on it.

@@ -23,6 +23,9 @@ class ServerEngine final : public protocols::ServerEngine {
   void Greet(protocols::Buffer& output) override;
   protocols::ServerAction Next(protocols::Buffer& input, protocols::Buffer& output) override;
   void TlsStarted(std::string external_identity) override;
+  void Challenge(std::string_view message, protocols::Buffer& output) override {
+    sasl_.Challenge(message, output);
+  }
   void LoginSucceeded(const protocols::LoginReply& reply, protocols::Buffer& output) override;
   void LoginFailed(protocols::LoginFailure reason, std::string_view text,
                    protocols::Buffer& output) override;
@@ -45,6 +48,9 @@ class ServerEngine final : public protocols::ServerEngine {
   Outcome DoQuit(Request& request);
   Outcome DoXclient(Request& request);
   Outcome Continue(protocols::SaslLogin::Status status, protocols::Buffer& output);
+
+  static void RefuseLogin(protocols::LoginFailure reason, std::string_view text,
+                          protocols::Buffer& output);
 
   // Bad refuses a malformed or misplaced command; it counts and may end the dialogue.
   Outcome Bad(std::string_view text, protocols::Buffer& output);

@@ -1,6 +1,6 @@
 // What a client proved or claims about itself, and the one type that holds a secret.
 //
-// RFC 4422 (SASL and, in its appendix A, EXTERNAL), RFC 4616 (PLAIN).
+// RFC 4422 (SASL and, in its appendix A, EXTERNAL), RFC 4616 (PLAIN), RFC 7628 (OAUTHBEARER).
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -38,19 +38,39 @@ std::ostream& operator<<(std::ostream&, const Secret&) = delete;
 
 // How the client presented its credentials.
 enum class Mechanism : uint8_t {
-  kPlain,     // SASL PLAIN, RFC 4616
-  kLogin,     // SASL LOGIN, draft-murchison-sasl-login
-  kExternal,  // SASL EXTERNAL, RFC 4422 appendix A: by the certificate of the TLS connection
-  kProtocol,  // the protocol's own command: IMAP LOGIN, POP3 USER/PASS
+  kPlain,        // SASL PLAIN, RFC 4616
+  kLogin,        // SASL LOGIN, draft-murchison-sasl-login
+  kExternal,     // SASL EXTERNAL, RFC 4422 appendix A: by the certificate of the TLS connection
+  kXoauth2,      // SASL XOAUTH2, Google's and Microsoft's: a bearer token
+  kOauthbearer,  // SASL OAUTHBEARER, RFC 7628: the same
+  kScramSha1,    // SASL SCRAM-SHA-1, RFC 5802; never with channel binding, for we end the channel
+  kScramSha256,  // SASL SCRAM-SHA-256, RFC 7677
+  kCramMd5,      // SASL CRAM-MD5, RFC 2195
+  kProtocol,     // the protocol's own command: IMAP LOGIN, POP3 USER/PASS
   kCount
 };
 // Name returns the mechanism's name for logs and metric labels: that of SASL, or "cleartext".
 std::string_view Name(Mechanism mechanism);
 
+// IsToken says whether the password of such credentials is a bearer token.
+[[nodiscard]] constexpr bool IsToken(Mechanism mechanism) {
+  return mechanism == Mechanism::kXoauth2 || mechanism == Mechanism::kOauthbearer;
+}
+
+// IsRelayed says whether we only pass the messages of the mechanism between the client and who
+// knows the password.
+[[nodiscard]] constexpr bool IsRelayed(Mechanism mechanism) {
+  return mechanism == Mechanism::kScramSha1 || mechanism == Mechanism::kScramSha256 ||
+         mechanism == Mechanism::kCramMd5;
+}
+
 // Credentials as the client gave them. Neither identity nor the password contains NUL, CR or LF:
 // the server engines refuse such input. The authorization identity is empty unless the client asked
 // to act as somebody else (RFC 4422 §3.4.1). With kExternal the authentication identity is the user
-// for whom the certificate stands, and there is no password.
+// for whom the certificate stands, and there is no password. With kXoauth2 and kOauthbearer the
+// password is the bearer token, and the authentication identity is whom the client names. With a
+// relayed mechanism the password is the client's first message, which names the same identities;
+// with kCramMd5, where the server speaks first, all is empty.
 struct Credentials {
   Mechanism mechanism = Mechanism::kPlain;
   std::string authorization_identity;

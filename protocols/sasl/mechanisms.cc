@@ -5,6 +5,8 @@
 
 #include "protocols/line_framer.h"
 #include "protocols/sasl/base64.h"
+#include "protocols/sasl/oauth.h"
+#include "protocols/sasl/scram.h"
 
 namespace gatepost::sasl {
 namespace {
@@ -19,9 +21,10 @@ bool Presentable(std::string_view part) {
 }  // namespace
 
 std::optional<Mechanism> FindMechanism(std::string_view name) {
-  if (protocols::EqualsIgnoreCase(name, "PLAIN")) return Mechanism::kPlain;
-  if (protocols::EqualsIgnoreCase(name, "LOGIN")) return Mechanism::kLogin;
-  if (protocols::EqualsIgnoreCase(name, "EXTERNAL")) return Mechanism::kExternal;
+  for (size_t i = 0; i < static_cast<size_t>(Mechanism::kProtocol); ++i) {
+    const auto mechanism = static_cast<Mechanism>(i);
+    if (protocols::EqualsIgnoreCase(name, Name(mechanism))) return mechanism;
+  }
   return std::nullopt;
 }
 
@@ -31,6 +34,9 @@ ServerExchange::ServerExchange(Mechanism mechanism, std::string_view external_id
 }
 
 ServerExchange::Status ServerExchange::Begin(std::optional<std::string_view> initial_response) {
+  if (credentials_.mechanism == Mechanism::kCramMd5) {
+    return initial_response ? Status::kMalformed : Status::kDone;  // the server speaks first
+  }
   if (initial_response) return Step(*initial_response == "=" ? "" : *initial_response);
   challenge_ = credentials_.mechanism == Mechanism::kLogin ? kUsernamePrompt : std::string_view();
   return Status::kChallenge;
@@ -64,6 +70,14 @@ ServerExchange::Status ServerExchange::Accept(std::string_view message) {
     credentials_.authorization_identity = message;
     return Status::kDone;
   }
+  if (IsToken(credentials_.mechanism) || IsRelayed(credentials_.mechanism)) {
+    std::optional<Credentials> credentials = IsToken(credentials_.mechanism)
+                                                 ? ParseOauth(credentials_.mechanism, message)
+                                                 : ParseScramFirst(credentials_.mechanism, message);
+    if (!credentials) return Status::kMalformed;
+    credentials_ = *std::move(credentials);
+    return Status::kDone;
+  }
   // RFC 4616 §2: message = [authzid] NUL authcid NUL passwd
   const size_t first = message.find('\0');
   if (first == std::string_view::npos) return Status::kMalformed;
@@ -86,6 +100,21 @@ Credentials ServerExchange::TakeCredentials() {
   return std::move(credentials_);
 }
 
+bool AppendFirst(Mechanism mechanism, const Credentials& credentials, protocols::Buffer& output) {
+  if (IsRelayed(mechanism)) {
+    EncodeBase64(credentials.password.Reveal(), output);
+    return true;
+  }
+  if (!IsToken(mechanism)) {
+    AppendPlain(credentials, output);
+    return true;
+  }
+  protocols::Buffer message;
+  if (!AppendOauth(mechanism, credentials, message)) return false;
+  EncodeBase64(message.view(), output);
+  return true;
+}
+
 void AppendPlain(const Credentials& credentials, protocols::Buffer& output) {
   protocols::Buffer message;
   message << credentials.authorization_identity << std::string_view("\0", 1)
@@ -94,17 +123,24 @@ void AppendPlain(const Credentials& credentials, protocols::Buffer& output) {
   EncodeBase64(message.view(), output);
 }
 
-std::string WithoutPassword(std::string_view text, const Credentials& credentials) {
-  if (credentials.password.empty()) return std::string(text);
-  const std::string_view password = credentials.password.Reveal();
-  protocols::Buffer plain;
+bool QuotesPassword(std::string_view text, const Credentials& credentials) {
+  if (credentials.password.empty()) return false;
+  const auto quotes = [&](std::string_view secret) {
+    return text.find(secret) != std::string_view::npos;
+  };
   protocols::Buffer encoded;
-  AppendPlain(credentials, plain);
-  EncodeBase64(password, encoded);
-  for (const std::string_view secret : {password, plain.view(), encoded.view()}) {
-    if (text.find(secret) != std::string_view::npos) return "(withheld: it quotes the password)";
+  EncodeBase64(credentials.password.Reveal(), encoded);
+  if (quotes(credentials.password.Reveal()) || quotes(encoded.view())) return true;
+  for (const auto mechanism : {Mechanism::kPlain, Mechanism::kXoauth2, Mechanism::kOauthbearer}) {
+    protocols::Buffer message;
+    if (AppendFirst(mechanism, credentials, message) && quotes(message.view())) return true;
   }
-  return std::string(text);
+  return false;
+}
+
+std::string WithoutPassword(std::string_view text, const Credentials& credentials) {
+  return QuotesPassword(text, credentials) ? "(withheld: it quotes the password)"
+                                           : std::string(text);
 }
 
 }  // namespace gatepost::sasl

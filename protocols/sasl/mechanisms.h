@@ -1,9 +1,12 @@
 // SASL mechanisms, both sides, as exchanges of base64 lines; the framing is the protocols'.
 //
-// RFC 4422, its appendix A (EXTERNAL), RFC 4616 (PLAIN), draft-murchison-sasl-login (LOGIN). One
-// thread. SPDX-License-Identifier: Apache-2.0
+// RFC 4422, its appendix A (EXTERNAL), RFC 4616 (PLAIN), draft-murchison-sasl-login (LOGIN); bearer
+// tokens are oauth.h's, SCRAM's names scram.h's. One thread.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +15,25 @@
 #include "protocols/sasl/credentials.h"
 
 namespace gatepost::sasl {
+
+// A set of mechanisms.
+class MechanismSet {
+ public:
+  constexpr MechanismSet() = default;
+  constexpr MechanismSet(std::initializer_list<Mechanism> mechanisms) {
+    for (const Mechanism mechanism : mechanisms) Add(mechanism);
+  }
+  constexpr void Add(Mechanism mechanism) { bits_ |= Bit(mechanism); }
+  [[nodiscard]] constexpr bool Has(Mechanism mechanism) const {
+    return (bits_ & Bit(mechanism)) != 0;
+  }
+
+ private:
+  static constexpr uint32_t Bit(Mechanism mechanism) {
+    return uint32_t{1} << static_cast<uint32_t>(mechanism);
+  }
+  uint32_t bits_ = 0;
+};
 
 // FindMechanism returns the mechanism of a SASL name (any case), or nothing when it isn't known.
 [[nodiscard]] std::optional<Mechanism> FindMechanism(std::string_view name);
@@ -24,7 +46,7 @@ class ServerExchange {
     kDone,       // TakeCredentials()
     kBadBase64,  // the client's line is not base64
     kMalformed,  // well-formed base64, but not a message of the mechanism, or NUL/CR/LF in a part,
-                 // or an empty authentication identity
+                 // or an empty authentication identity, or (tokens) none at all
     kAborted     // the client sent "*"
   };
 
@@ -51,11 +73,20 @@ class ServerExchange {
   bool have_user_ = false;
 };
 
+// AppendFirst appends the base64 of the one message that presents `credentials` in `mechanism`:
+// kPlain, a token's, or a relayed one, whose first message is the client's. False, and nothing
+// appended, where they can't be written.
+[[nodiscard]] bool AppendFirst(Mechanism mechanism, const Credentials& credentials,
+                               protocols::Buffer& output);
+
 // AppendPlain appends the base64 of the PLAIN message for `credentials` (RFC 4616 §2) to `output`.
 void AppendPlain(const Credentials& credentials, protocols::Buffer& output);
 
-// WithoutPassword returns a backend's words for the log, unless they quote the password of
-// `credentials`, as it is or as it went over the wire.
+// QuotesPassword says whether a backend's words contain the password (or token) of `credentials`, as
+// it is or as it goes over the wire.
+[[nodiscard]] bool QuotesPassword(std::string_view text, const Credentials& credentials);
+
+// WithoutPassword returns a backend's words for the log, unless they quote the password.
 [[nodiscard]] std::string WithoutPassword(std::string_view text, const Credentials& credentials);
 
 }  // namespace gatepost::sasl

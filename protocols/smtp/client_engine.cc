@@ -6,7 +6,6 @@
 
 #include "protocols/line_framer.h"
 #include "protocols/sasl/base64.h"
-#include "protocols/sasl/mechanisms.h"
 #include "protocols/smtp/command.h"
 
 namespace gatepost::smtp {
@@ -45,6 +44,10 @@ ClientEngine::ClientEngine(protocols::ClientFacts facts)
     : facts_(std::move(facts)), reply_(facts_.max_line_bytes) {}
 
 ClientAction ClientEngine::Next(Buffer& input, Buffer& output) {
+  if (exchange_.TakeAnswer(output)) {
+    output << "\r\n";
+    if (!input.empty()) return Failed{BackendFailure::kProtocolError, "a reply before its command"};
+  }
   if (expect_ == Expect::kStartTls && tls_started_) {
     if (input.empty()) return SendHello(output);  // RFC 3207 §4.2
     return Failed{BackendFailure::kProtocolError, "a reply before its command"};
@@ -65,6 +68,7 @@ ClientAction ClientEngine::Next(Buffer& input, Buffer& output) {
     return Failed{BackendFailure::kInjection, "bytes behind the reply to STARTTLS"};
   }
   if (std::holds_alternative<NeedInput>(action) ||
+      std::holds_alternative<protocols::Challenged>(action) ||
       std::holds_alternative<protocols::Ready>(action)) {
     return Failed{BackendFailure::kProtocolError, "a reply before its command"};
   }
@@ -89,12 +93,12 @@ ClientAction ClientEngine::OnReply(Buffer& output) {
       return Fail(code == 421 ? BackendFailure::kRefusedService : BackendFailure::kProtocolError);
     case Expect::kXclient:
       return OnXclient(output);
-    case Expect::kPlainChallenge:
+    case Expect::kAskedFirst:
     case Expect::kLoginUser:
     case Expect::kLoginPassword:
-      return code == 334 ? OnChallenge(output) : OnVerdict();
+      return code == 334 ? OnPrompt(output) : OnVerdict();
     case Expect::kVerdict:
-      return OnVerdict();
+      return code == 334 ? OnChallenge(output) : OnVerdict();
   }
   return Fail(BackendFailure::kProtocolError);
 }
@@ -208,35 +212,44 @@ ClientAction ClientEngine::BeginAuth(Buffer& output) {
       HasNul(credentials.password.Reveal())) {
     return Failed{BackendFailure::kUnencodable, "NUL in the credentials"};
   }
-  if (OffersMechanism("PLAIN")) {
-    Buffer command;
-    command << "AUTH PLAIN ";
-    sasl::AppendPlain(credentials, command);
-    command << "\r\n";
-    if (command.size() > kMaxAuthLineBytes) {
-      return Failed{BackendFailure::kUnencodable, "credentials too long for SMTP"};
-    }
-    if (command.size() > kMaxCommandBytes) {
-      return Ask(Expect::kPlainChallenge, "AUTH PLAIN", output);
-    }
-    output << command.view();
-    expect_ = Expect::kVerdict;
-    return NeedInput{};
+  const std::optional<sasl::Mechanism> mechanism = protocols::MechanismFor(
+      credentials, facts_.login_mechanism, capabilities_, /*own_first=*/false);
+  if (!mechanism) {
+    return Failed{BackendFailure::kNoMechanism, "no mechanism for these credentials is offered"};
   }
-  if (!credentials.authorization_identity.empty()) {
-    return Failed{BackendFailure::kNoMechanism,
-                  "the authorization identity needs PLAIN, which is not offered"};
+  if (mechanism == sasl::Mechanism::kProtocol) {
+    if (!credentials.authorization_identity.empty()) {
+      return Failed{BackendFailure::kNoMechanism,
+                    "the authorization identity needs PLAIN, which is not offered"};
+    }
+    if (!protocols::OffersMechanism(capabilities_, sasl::Mechanism::kLogin)) {
+      return Failed{BackendFailure::kNoMechanism, "neither PLAIN nor LOGIN is offered"};
+    }
+    return Ask(Expect::kLoginUser, "AUTH LOGIN", output);
   }
-  if (OffersMechanism("LOGIN")) return Ask(Expect::kLoginUser, "AUTH LOGIN", output);
-  return Failed{BackendFailure::kNoMechanism, "neither PLAIN nor LOGIN is offered"};
+  const std::string command = "AUTH " + std::string(sasl::Name(*mechanism));
+  if (!exchange_.Begin(*mechanism, credentials, first_message_)) {
+    return Failed{BackendFailure::kUnencodable, "credentials that the mechanism can't carry"};
+  }
+  if (first_message_.size() + 2 > kMaxAuthLineBytes) {
+    return Failed{BackendFailure::kUnencodable, "credentials too long for SMTP"};
+  }
+  if (command.size() + 1 + first_message_.size() + 2 > kMaxCommandBytes) {
+    return Ask(Expect::kAskedFirst, command, output);
+  }
+  output << command << " " << first_message_.view() << "\r\n";
+  first_message_.Clear();
+  expect_ = Expect::kVerdict;
+  return NeedInput{};
 }
 
-ClientAction ClientEngine::OnChallenge(Buffer& output) {
+// OnPrompt answers what only asks for the next part of the credentials.
+ClientAction ClientEngine::OnPrompt(Buffer& output) {
   const sasl::Credentials& credentials = *facts_.credentials;
   Buffer line;
   Expect next = Expect::kVerdict;
-  if (expect_ == Expect::kPlainChallenge) {
-    sasl::AppendPlain(credentials, line);
+  if (expect_ == Expect::kAskedFirst) {
+    line = std::move(first_message_);
   } else if (expect_ == Expect::kLoginUser) {
     sasl::EncodeBase64(credentials.authentication_identity, line);
     next = Expect::kLoginPassword;
@@ -249,6 +262,12 @@ ClientAction ClientEngine::OnChallenge(Buffer& output) {
   return Ask(next, line.view(), output);
 }
 
+ClientAction ClientEngine::OnChallenge(Buffer& output) {
+  if (auto action = exchange_.OnChallenge(reply_.lines().back())) return *std::move(action);
+  if (exchange_.TakeAnswer(output)) output << "\r\n";
+  return NeedInput{};
+}
+
 ClientAction ClientEngine::OnVerdict() {
   if (reply_.code() != 235) return AuthRefused();
   const std::string text = protocols::Printable(reply_.lines().back(), kMaxStatusTextBytes);
@@ -258,7 +277,15 @@ ClientAction ClientEngine::OnVerdict() {
 // RFC 4954 §4 and §6, RFC 5248.
 ClientAction ClientEngine::AuthRefused() {
   const unsigned code = reply_.code();
+  const std::string_view enhanced = EnhancedCode(reply_.lines().back());
+  // Whatever the first digit says, the password was not judged.
+  if (code / 100 == 5 && enhanced.starts_with('4')) return Fail(BackendFailure::kUnavailable);
+  if (enhanced == "5.7.13") return Refused{LoginFailure::kAccountDisabled, reply_.lines().back()};
   switch (code) {
+    case 421:  // it closes
+      return Fail(BackendFailure::kRefusedService);
+    case 432:  // a password transition is needed
+      return Refused{LoginFailure::kPasswordExpired, reply_.lines().back()};
     case 525:
       return Refused{LoginFailure::kAccountDisabled, reply_.lines().back()};
     case 504:  // mechanism unknown after all
@@ -303,19 +330,6 @@ bool ClientEngine::Offers(std::string_view keyword) const {
   return std::any_of(capabilities_.begin(), capabilities_.end(), [keyword](const auto& line) {
     return EqualsIgnoreCase(KeywordName(line), keyword);
   });
-}
-
-bool ClientEngine::OffersMechanism(std::string_view name) const {
-  for (const std::string_view line : capabilities_) {
-    if (!EqualsIgnoreCase(KeywordName(line), "AUTH")) continue;
-    std::string_view rest = line.substr(std::min<size_t>(5, line.size()));  // "AUTH " or "AUTH="
-    while (!rest.empty()) {
-      const size_t end = std::min(rest.find(' '), rest.size());
-      if (EqualsIgnoreCase(rest.substr(0, end), name)) return true;
-      rest.remove_prefix(std::min(end + 1, rest.size()));
-    }
-  }
-  return false;
 }
 
 }  // namespace gatepost::smtp

@@ -1,8 +1,8 @@
 // The SMTP dialogue with the backend from its greeting to our login.
 //
-// EHLO, STARTTLS where wanted, EHLO again, XCLIENT where wanted, EHLO again, AUTH PLAIN or LOGIN.
-// It knows neither sockets nor the client; the session owns and drives it. RFC 5321, RFC 3207, RFC
-// 4954. SPDX-License-Identifier: Apache-2.0
+// EHLO, STARTTLS where wanted, EHLO again, XCLIENT where wanted, EHLO again, AUTH. It knows neither
+// sockets nor the client; the session owns and drives it. RFC 5321, RFC 3207, RFC 4954.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "protocols/backend_login.h"
 #include "protocols/engine.h"
 #include "protocols/smtp/reply.h"
 
@@ -21,6 +22,7 @@ class ClientEngine final : public protocols::ClientEngine {
 
   protocols::ClientAction Next(protocols::Buffer& input, protocols::Buffer& output) override;
   void LogIn(const sasl::Credentials& credentials) override { facts_.credentials = &credentials; }
+  void Answer(std::string_view message) override { exchange_.Answer(message); }
   void LogOut(protocols::Buffer& output) override { output << "QUIT\r\n"; }
   void TlsStarted() override;
   [[nodiscard]] const protocols::Capabilities& capabilities() const override {
@@ -36,8 +38,8 @@ class ClientEngine final : public protocols::ClientEngine {
     kStartTls,
     kReady,  // none: the login is due, or waited for
     kXclient,
-    kPlainChallenge,  // to AUTH PLAIN without an initial response
-    kLoginUser,       // LOGIN's prompts
+    kAskedFirst,  // to AUTH without an initial response
+    kLoginUser,   // LOGIN's prompts
     kLoginPassword,
     kVerdict  // to the last message of the exchange
   };
@@ -48,6 +50,7 @@ class ClientEngine final : public protocols::ClientEngine {
   protocols::ClientAction BeginXclient(protocols::Buffer& output);
   protocols::ClientAction OnXclient(protocols::Buffer& output);
   protocols::ClientAction BeginAuth(protocols::Buffer& output);
+  protocols::ClientAction OnPrompt(protocols::Buffer& output);
   protocols::ClientAction OnChallenge(protocols::Buffer& output);
   protocols::ClientAction OnVerdict();
   protocols::ClientAction AuthRefused();
@@ -55,7 +58,6 @@ class ClientEngine final : public protocols::ClientEngine {
   protocols::ClientAction SendHello(protocols::Buffer& output);
   protocols::ClientAction Fail(protocols::BackendFailure reason) const;
   [[nodiscard]] bool Offers(std::string_view keyword) const;
-  [[nodiscard]] bool OffersMechanism(std::string_view name) const;
 
   protocols::ClientFacts facts_;
   ReplyParser reply_;
@@ -64,7 +66,9 @@ class ClientEngine final : public protocols::ClientEngine {
   protocols::Capabilities capabilities_;
   std::vector<std::string> xclient_;  // the commands that introduce the client
   size_t xclient_sent_ = 0;
-  bool login_told_ = false;  // they name the user
+  bool login_told_ = false;          // they name the user
+  protocols::Buffer first_message_;  // of AUTH, where it is too long for its command
+  protocols::BackendExchange exchange_;
 };
 
 }  // namespace gatepost::smtp

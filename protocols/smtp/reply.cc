@@ -56,6 +56,23 @@ ReplyParser::Status ReplyParser::Next(protocols::Buffer& input) {
   return input.size() > max_line_bytes_ + 1 ? Status::kMalformed : Status::kNeedInput;
 }
 
+std::string_view EnhancedCode(std::string_view text) {
+  const std::string_view code = text.substr(0, text.find(' '));
+  size_t parts = 1;
+  size_t digits = 0;
+  for (const char c : code) {
+    if (c == '.' && digits > 0 && parts < 3) {
+      ++parts;
+      digits = 0;
+    } else if (c >= '0' && c <= '9' && digits < (parts == 1 ? 1 : 3)) {
+      ++digits;
+    } else {
+      return {};
+    }
+  }
+  return parts == 3 && digits > 0 ? code : std::string_view();
+}
+
 void AppendNotice(protocols::Notice notice, std::string_view hostname, protocols::Buffer& output) {
   struct Words {
     std::string_view code;

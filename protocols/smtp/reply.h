@@ -53,6 +53,10 @@ class ReplyParser {
   std::vector<std::string> lines_;
 };
 
+// EnhancedCode returns the enhanced status code with which a reply's text begins, "5.7.8", or an
+// empty view. RFC 2034 §4, RFC 3463 §2.
+[[nodiscard]] std::string_view EnhancedCode(std::string_view text);
+
 // AppendNotice appends the reply that says `notice`, with `hostname` as RFC 5321 §4.2.2 wants it.
 void AppendNotice(protocols::Notice notice, std::string_view hostname, protocols::Buffer& output);
 

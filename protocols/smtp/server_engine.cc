@@ -35,6 +35,7 @@ bool StartsWithErrorCode(std::string_view text) {
 }  // namespace
 
 ServerEngine::ServerEngine(protocols::ServerFacts facts) : facts_(std::move(facts)) {
+  sasl_.Offer(facts_.mechanisms);
   sasl_.SetExternalIdentity(std::move(facts_.external_identity));
 }
 
@@ -95,6 +96,7 @@ ServerEngine::Outcome ServerEngine::DoLine(Buffer& input, Buffer& output) {
     sasl_.Forget();
     state_ = State::kCommand;
     outcome = Bad("500 5.5.2 Bare CR, bare LF or NUL in a line\r\n", output);
+    if (is_response) outcome = sasl_.Ended(std::move(outcome));
   } else if (is_response) {
     state_ = State::kCommand;
     outcome = OnExchange(sasl_.Step(line->text, output), output);
@@ -121,9 +123,8 @@ ServerEngine::Outcome ServerEngine::LineTooLong(Buffer& output) {
   state_ = State::kCommand;
   sasl_.Forget();
   // RFC 4954 §4 for the line of an exchange.
-  return Bad(auth_line_ ? "500 5.5.6 Authentication exchange line is too long\r\n"
-                        : "500 5.5.2 Line too long\r\n",
-             output);
+  if (!auth_line_) return Bad("500 5.5.2 Line too long\r\n", output);
+  return sasl_.Ended(Bad("500 5.5.6 Authentication exchange line is too long\r\n", output));
 }
 
 ServerEngine::Outcome ServerEngine::DoSkipPayload(Buffer& input, Buffer& output) {
@@ -267,15 +268,19 @@ ServerEngine::Outcome ServerEngine::OnExchange(protocols::SaslLogin::Status stat
     case Status::kChallenge:
       state_ = State::kAuthResponse;
       return std::nullopt;
-    case Status::kDone:
-      return protocols::Authenticate{sasl_.TakeCredentials()};
+    case Status::kDone: {
+      if (Outcome action = sasl_.TakeAction()) return action;
+      const protocols::SaslLogin::Refusal refusal = sasl_.TakeRefusal();
+      RefuseLogin(refusal.reason, refusal.text, output);
+      return std::nullopt;
+    }
     case Status::kBadBase64:
-      return Bad("501 5.5.2 Invalid base64\r\n", output);
+      return sasl_.Ended(Bad("501 5.5.2 Invalid base64\r\n", output));
     case Status::kMalformed:
       return Bad("501 5.5.2 Malformed authentication message\r\n", output);
     case Status::kAborted:
       output << "501 5.7.0 Authentication cancelled\r\n";
-      return std::nullopt;
+      return sasl_.Ended(std::nullopt);
   }
   return std::nullopt;
 }
@@ -353,7 +358,20 @@ void ServerEngine::LoginSucceeded(const protocols::LoginReply& reply, Buffer& ou
   }
 }
 
+void ServerEngine::Challenge(std::string_view message, Buffer& output) {
+  sasl_.Challenge(message, output);
+  state_ = State::kAuthResponse;
+}
+
 void ServerEngine::LoginFailed(LoginFailure reason, std::string_view text, Buffer& output) {
+  if (sasl_.HoldBack(reason, text, output)) {
+    state_ = State::kAuthResponse;
+  } else {
+    RefuseLogin(reason, text, output);
+  }
+}
+
+void ServerEngine::RefuseLogin(LoginFailure reason, std::string_view text, Buffer& output) {
   struct Words {
     std::string_view code;
     std::string_view text;
@@ -369,6 +387,9 @@ void ServerEngine::LoginFailed(LoginFailure reason, std::string_view text, Buffe
       {"535 5.7.8 ", "Password expired"},
   }};
   const Words& words = kWords[static_cast<size_t>(reason)];
+  // The enhanced code is ours, in a text without a reply code as well.
+  const size_t code_bytes = EnhancedCode(text).size();
+  if (code_bytes > 0) text.remove_prefix(std::min(text.size(), code_bytes + 1));
   const std::string shown = protocols::Printable(text, kMaxFailureTextBytes);
   if (!StartsWithErrorCode(shown)) output << words.code;
   output << (shown.empty() ? words.text : shown) << "\r\n";

@@ -30,6 +30,7 @@ class ServerEngine final : public protocols::ServerEngine {
   void Greet(protocols::Buffer& output) override;
   protocols::ServerAction Next(protocols::Buffer& input, protocols::Buffer& output) override;
   void TlsStarted(std::string external_identity) override;
+  void Challenge(std::string_view message, protocols::Buffer& output) override;
   void LoginSucceeded(const protocols::LoginReply& reply, protocols::Buffer& output) override;
   void LoginFailed(protocols::LoginFailure reason, std::string_view text,
                    protocols::Buffer& output) override;
@@ -66,6 +67,9 @@ class ServerEngine final : public protocols::ServerEngine {
   Outcome RequireMail(protocols::Buffer& output);
   Outcome RequireLogin(protocols::Buffer& output);
   Outcome LineTooLong(protocols::Buffer& output);
+
+  static void RefuseLogin(protocols::LoginFailure reason, std::string_view text,
+                          protocols::Buffer& output);
 
   // Bad appends `reply` to a malformed command and counts it.
   Outcome Bad(std::string_view reply, protocols::Buffer& output);

@@ -31,7 +31,7 @@ void RequirePromises(const Config& config) {
     const auto pool = std::find_if(config.pools.begin(), config.pools.end(),
                                    [&](const Pool& p) { return p.name == listener.pool; });
     Require(pool != config.pools.end());
-    Require(pool->login == BackendLogin::kSame || listener.protocol == Protocol::kSmtp);
+    Require(pool->login != BackendLogin::kNone || listener.protocol == Protocol::kSmtp);
     for (const Authority& authority : config.authorities) {
       // Nobody would check the password.
       Require(pool->login == BackendLogin::kSame || authority.kind != AuthorityKind::kBackend ||

@@ -58,7 +58,8 @@ inline void RequireLines(std::string_view output) {
   }
 }
 
-// RunServer feeds `flights` in pieces of `piece_bytes` (0: whole); every login is refused.
+// RunServer feeds `flights` in pieces of `piece_bytes` (0: whole); every login is refused, after
+// challenges where it is relayed, or password or answer ends in "c".
 inline Transcript RunServer(protocols::ServerEngine& engine,
                             const std::vector<std::string_view>& flights, size_t piece_bytes) {
   Transcript result;
@@ -84,11 +85,29 @@ inline Transcript RunServer(protocols::ServerEngine& engine,
                       IsPresentable(credentials.authentication_identity) &&
                       IsPresentable(credentials.password.Reveal()),
                   "credentials hold no NUL, CR or LF");
-          Require(!credentials.authentication_identity.empty(), "somebody logs in");
+          Require(!credentials.authentication_identity.empty() ||
+                      credentials.mechanism == sasl::Mechanism::kCramMd5,
+                  "somebody logs in");
           result.sent.append("<").append(credentials.authorization_identity).append("|");
           result.sent.append(credentials.authentication_identity).append("|");
           result.sent.append(credentials.password.Reveal()).append(">");
-          engine.LoginFailed(protocols::LoginFailure::kBadCredentials, {}, output);
+          if (credentials.password.Reveal().ends_with('c') ||
+              sasl::IsRelayed(credentials.mechanism)) {
+            engine.Challenge(credentials.authentication_identity, output);
+          } else {
+            engine.LoginFailed(protocols::LoginFailure::kBadCredentials, {}, output);
+          }
+          again = true;
+        } else if (const auto* answer = std::get_if<protocols::Answer>(&action)) {
+          result.sent.append("<answer ").append(answer->message.Reveal()).append(">");
+          if (answer->message.Reveal().ends_with('c')) {
+            engine.Challenge("again", output);
+          } else {
+            engine.LoginFailed(protocols::LoginFailure::kBadCredentials, {}, output);
+          }
+          again = true;
+        } else if (std::holds_alternative<protocols::Cancelled>(action)) {
+          result.sent += "<cancelled>";
           again = true;
         } else if (std::holds_alternative<protocols::StartTls>(action)) {
           Require(input.empty(), "nothing stands behind STARTTLS");
@@ -130,6 +149,10 @@ inline Transcript RunClient(protocols::ClientEngine& engine,
       Require(refused->text.find('\n') == std::string::npos, "a refusal is one line");
       result.sent += "<refused " + std::to_string(static_cast<int>(refused->reason)) + ">";
       result.quit = true;
+    } else if (const auto* challenged = std::get_if<protocols::Challenged>(&action)) {
+      result.sent.append("<challenged ").append(challenged->message).append(">");
+      engine.Answer("answer");
+      return true;
     } else if (std::holds_alternative<protocols::Failed>(action)) {
       result.failed = true;
     } else if (std::holds_alternative<protocols::StartTls>(action)) {
@@ -166,6 +189,12 @@ inline protocols::ServerFacts ServerFactsOf(uint8_t choice) {
   if ((choice & 8) != 0) facts.external_identity = "alice";
   facts.trusted_proxy = (choice & 16) != 0;
   facts.keep_id = (choice & 32) != 0;
+  if ((choice & 64) != 0) {
+    facts.mechanisms.Add(sasl::Mechanism::kXoauth2);
+    facts.mechanisms.Add(sasl::Mechanism::kOauthbearer);
+    facts.mechanisms.Add(sasl::Mechanism::kScramSha256);
+    facts.mechanisms.Add(sasl::Mechanism::kCramMd5);
+  }
   facts.limits.max_line_bytes = 256;
   facts.limits.max_literal_bytes = 512;
   return facts;
@@ -173,6 +202,12 @@ inline protocols::ServerFacts ServerFactsOf(uint8_t choice) {
 
 // CredentialsOf likewise for a client engine.
 inline sasl::Credentials CredentialsOf(uint8_t choice) {
+  if ((choice & 32) != 0) {
+    if ((choice & 128) != 0) {
+      return {sasl::Mechanism::kScramSha256, "", "bob", sasl::Secret("n,,n=bob,r=nonce")};
+    }
+    return {sasl::Mechanism::kOauthbearer, "", "bob", sasl::Secret("to.ken")};
+  }
   return {sasl::Mechanism::kPlain, (choice & 2) != 0 ? "alice" : "",
           (choice & 4) != 0 ? "b\xC3\xB6" : "bob",
           sasl::Secret((choice & 8) != 0 ? "a\r\nb" : "se\"cr et")};
@@ -183,6 +218,7 @@ inline protocols::ClientFacts ClientFactsOf(uint8_t choice, const sasl::Credenti
   facts.hostname = "mail.example.org";
   facts.tls = (choice & 1) != 0 ? protocols::BackendTls::kStartTls : protocols::BackendTls::kNone;
   facts.credentials = (choice & 16) != 0 ? nullptr : &credentials;
+  if ((choice & 64) != 0) facts.login_mechanism = protocols::LoginMechanism::kXoauth2;
   facts.max_line_bytes = 256;
   return facts;
 }

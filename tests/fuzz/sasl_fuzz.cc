@@ -1,5 +1,5 @@
 // Base64 and the SASL exchanges: what decodes encodes to the same text again, and what a client
-// presents as PLAIN is what our own PLAIN message says.
+// presents as PLAIN or as a bearer token is what our own message says.
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 #include <cstdlib>
@@ -21,9 +21,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (encoded.view() != bytes) std::abort();
   }
 
-  const auto mechanism = (data[0] & 4) != 0   ? sasl::Mechanism::kExternal
-                         : (data[0] & 1) != 0 ? sasl::Mechanism::kPlain
-                                              : sasl::Mechanism::kLogin;
+  const auto mechanism = (data[0] & 32) != 0   ? sasl::Mechanism::kScramSha256
+                         : (data[0] & 16) != 0 ? sasl::Mechanism::kOauthbearer
+                         : (data[0] & 8) != 0  ? sasl::Mechanism::kXoauth2
+                         : (data[0] & 4) != 0  ? sasl::Mechanism::kExternal
+                         : (data[0] & 1) != 0  ? sasl::Mechanism::kPlain
+                                               : sasl::Mechanism::kLogin;
   sasl::ServerExchange exchange(mechanism, "alice");
   auto status = exchange.Begin({});
   while (status == sasl::ServerExchange::Status::kChallenge && !bytes.empty()) {
@@ -45,8 +48,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::abort();
   }
   protocols::Buffer message;
-  sasl::AppendPlain(credentials, message);
-  sasl::ServerExchange again(sasl::Mechanism::kPlain);
+  const auto written =
+      sasl::IsToken(mechanism) || sasl::IsRelayed(mechanism) ? mechanism : sasl::Mechanism::kPlain;
+  if (!sasl::AppendFirst(written, credentials, message)) std::abort();
+  sasl::ServerExchange again(written);
   if (again.Begin(message.view()) != sasl::ServerExchange::Status::kDone) std::abort();
   const sasl::Credentials read = again.TakeCredentials();
   if (read.authentication_identity != credentials.authentication_identity ||

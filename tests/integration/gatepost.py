@@ -206,7 +206,8 @@ class Gatepost:
 
     def __init__(self, listeners, pools, authority=None, limits=None, idle_timeout=None,
                  log=None, process=None, max_descriptors=None, hostname=GATE_NAME,
-                 certificates=None, ipv6=False, tls=None, arguments=(), throttle=None):
+                 certificates=None, ipv6=False, tls=None, users=None, arguments=(),
+                 throttle=None):
         self.listeners, self.pools = listeners, pools
         # One [[authority]], or a list of them.
         self.authorities = authority if isinstance(authority, list) else [authority or
@@ -217,6 +218,7 @@ class Gatepost:
         self.idle_timeout = idle_timeout or {}
         self.log = {"failed_handshake_interval": "0s", **(log or {})}
         self.certificates, self.tls = certificates or [own_certificate()], tls or {}
+        self.users = users or {}
         self.process_keys = {"drain_timeout": "10s", "workers": 2, **(process or {})}
         self.max_descriptors, self.hostname, self.ipv6 = max_descriptors, hostname, ipv6
         self.arguments = list(arguments)  # of `gatepost serve`, besides --config
@@ -239,6 +241,7 @@ class Gatepost:
         for name, keys in self.pools.items():
             parts.append(table(f"[pool.{name}]", keys))
         parts += [table("[[authority]]", keys) for keys in self.authorities]
+        parts.append(table("[users]", self.users))
         parts.append(table("[tls]", self.tls))
         parts.append(table("[limits]", self.limits))
         parts.append(table("[throttle]", self.throttle))
@@ -456,9 +459,9 @@ class GatewayTestCase(unittest.TestCase):
 
 # ---- real backends
 
-def start_backends():
+def start_backends(**options):
     """Dovecot and Postfix for a test module, until its end; one pair a module."""
-    backends = Backends(run_directory() / "backends")
+    backends = Backends(run_directory() / "backends", **options)
     backends.start()
     unittest.addModuleCleanup(backends.stop)
     return backends

@@ -51,18 +51,18 @@ constexpr Wrong kWrong[] = {
 )", "CLP",
      R"(g.toml:2:1: Error while parsing table header: cannot redefine existing table 'log')"},
     {"unknown_top_key", "hostnam = 'x'\n", "CLP",
-     R"(g.toml:1:1: hostnam: unknown key; allowed here: hostname, certificate, listener, pool, authority, tls, limits, throttle, idle_timeout, log, admin, process; for example: hostname = "mail.example.org" (did you mean "hostname"?))"},
+     R"(g.toml:1:1: hostnam: unknown key; allowed here: hostname, certificate, listener, pool, authority, users, tls, limits, throttle, idle_timeout, log, admin, process; for example: hostname = "mail.example.org" (did you mean "hostname"?))"},
     {"unknown_table", "[[lisener]]\n", "CLP",
-     R"(g.toml:1:3: lisener: unknown key; allowed here: hostname, certificate, listener, pool, authority, tls, limits, throttle, idle_timeout, log, admin, process; for example: [[listener]] (did you mean "listener"?))"},
+     R"(g.toml:1:3: lisener: unknown key; allowed here: hostname, certificate, listener, pool, authority, users, tls, limits, throttle, idle_timeout, log, admin, process; for example: [[listener]] (did you mean "listener"?))"},
     {"unknown_far_key", "zzz = 1\n", "CLP",
-     R"(g.toml:1:1: zzz: unknown key; allowed here: hostname, certificate, listener, pool, authority, tls, limits, throttle, idle_timeout, log, admin, process; for example: hostname = "mail.example.org")"},
+     R"(g.toml:1:1: zzz: unknown key; allowed here: hostname, certificate, listener, pool, authority, users, tls, limits, throttle, idle_timeout, log, admin, process; for example: hostname = "mail.example.org")"},
     {"unknown_listener_key", R"([[listener]]
 protocol = 'imap'
 addresses = ['127.0.0.1:144']
 pool = 'a'
 tsl = 'implicit'
 )", "CP",
-     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, proxy_protocol, proxy_networks, trusted_networks, certificates, strict_sni, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, client_certificate_user, client_certificate_map, bare_newline, relay, local_domains, inbound_pool, pool; for example: tls = "starttls" (did you mean "tls"?))"},
+     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, proxy_protocol, proxy_networks, trusted_networks, mechanisms, certificates, strict_sni, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, client_certificate_user, client_certificate_map, bare_newline, relay, local_domains, inbound_pool, pool; for example: tls = "starttls" (did you mean "tls"?))"},
     {"key_of_another_table", R"([log]
 max_line_bytes = 2000
 )", "CLP",
@@ -635,6 +635,60 @@ kind = 'passwords'
 file = 'f'
 )", "C",
      R"(g.toml:8:15: pool.a.master_user: has no effect with login = "none"; remove it, or use login = "master")"},
+    {"fixed_without_account", R"([pool.a]
+members = ['b:143']
+login = 'fixed'
+account = 'a'
+[[authority]]
+kind = 'passwords'
+file = 'f'
+)", "CL",
+     R"(g.toml:3:9: pool.a.login: "fixed" needs the account, for example: account = "relay" and account_password_file = "/etc/gatepost/relay-password")"},
+    {"fixed_lets_everybody_in", R"([pool.a]
+members = ['b:143']
+login = 'fixed'
+account = 'a'
+account_password_file = 'p'
+)", "CL",
+     R"(g.toml:3:9: pool.a.login: "fixed" means that nobody checks a password and anybody uses the account, where the backend is the authority, as for listener "imap-143"; use another, for example: [[authority]] with kind = "passwords", or login = "same")"},
+    {"account_without_fixed", R"([pool.a]
+members = ['b:143']
+account = 'a'
+)", "CL",
+     R"(g.toml:3:11: pool.a.account: has no effect with login = "same"; remove it, or use login = "fixed")"},
+    {"separator_without_master", R"([pool.a]
+members = ['b:143']
+master_user_separator = '*'
+)", "CL",
+     R"(g.toml:3:25: pool.a.master_user_separator: has no effect without master_user; remove it, or add, for example: master_user = "gatepost")"},
+    {"separator_in_names", R"([pool.a]
+members = ['b:143']
+master_user = 'm'
+master_password_file = 'p'
+master_user_separator = '@'
+)", "CL",
+     R"(g.toml:5:25: pool.a.master_user_separator: "@" is not allowed; use one printable character, no letter or digit and none of @ . - _, for example: master_user_separator = "*")"},
+    {"login_mechanism_without_whom", R"([pool.a]
+members = ['b:143']
+login_mechanism = 'login'
+master_user = 'm'
+master_password_file = 'p'
+)", "CL",
+     R"(g.toml:3:19: pool.a.login_mechanism: "login" can't say for whom master_user logs in; use login_mechanism = "plain", or a name that says it, for example: master_user_separator = "*")"},
+    {"backend_user_without_user", R"([pool.a]
+members = ['b:143']
+backend_user = '%d'
+)", "CL",
+     R"(g.toml:3:16: pool.a.backend_user: "%d" is not allowed; use text with %u (the name), %n (without its domain) or %d (its domain) in it, %u or %n among them, for example: backend_user = "%n")"},
+    {"mechanism_unknown", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:144']
+mechanisms = ['PLAIN', 'SCRAM-SHA-256-PLUS']
+pool = 'a'
+[pool.a]
+members = ['b:143']
+)", "C",
+     R"(g.toml:4:24: listener[1].mechanisms[2]: "SCRAM-SHA-256-PLUS" is not allowed; use any of "PLAIN", "LOGIN", "EXTERNAL", "XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-1" and "SCRAM-SHA-256", for example: mechanisms = ["PLAIN", "OAUTHBEARER"])"},
     {"timeout_integer", R"([pool.a]
 members = ['b:143']
 connect_timeout = 5

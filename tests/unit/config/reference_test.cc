@@ -108,7 +108,8 @@ std::string FileWith(const Row& row) {
         {"client_certificate", "client_certificate = 'c'"},
         {"client_key", "client_key = 'k'"},
         {"master_user", "master_user = 'm'"},
-        {"master_password_file", "master_password_file = 'p'"}}},
+        {"master_password_file", "master_password_file = 'p'"},
+        {"master_user_separator", "master_user_separator = '*'"}}},
       {"[[authority]]", {{"kind", "kind = 'passwords'"}, {"file", "file = 'f'"}}},
   };
   std::string heading = "[" + row.table + "]";
@@ -134,6 +135,11 @@ std::string FileWith(const Row& row) {
     tables[heading] = {{"members", "members = ['a:25']"},
                        {"login", "login = 'none'"},
                        {"forward_client_address", "forward_client_address = 'native'"}};
+  }
+  if (row.table == "pool.NAME" && row.name.starts_with("account")) {
+    tables[heading].insert({{"login", "login = 'fixed'"},
+                            {"account", "account = 'a'"},
+                            {"account_password_file", "account_password_file = 'p'"}});
   }
   if (row.table == "certificate" && row.name == "directory") tables[heading].clear();
   tables[heading][row.name] = row.example;

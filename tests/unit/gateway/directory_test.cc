@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "gateway/backends/account.h"
 #include "gateway/net/connection_limits.h"
 
 namespace gatepost::backends {
@@ -59,7 +60,7 @@ TEST(Pool, ItsMasterUserActsForOthers) {
   config::Pool settings = Stores(1);
   EXPECT_FALSE(Pool(settings, protocols::Protocol::kImap, 0, metrics).MasterLogin("alice"));
   settings.master_user = "gate";
-  const Pool pool(settings, protocols::Protocol::kImap, 0, metrics, sasl::Secret("m p"));
+  const Pool pool(settings, protocols::Protocol::kImap, 0, metrics, {sasl::Secret("m p"), {}});
   const auto login = pool.MasterLogin("alice");
   ASSERT_TRUE(login);
   EXPECT_EQ(login->authorization_identity, "alice");
@@ -78,6 +79,61 @@ TEST(Pool, RemembersWhichMembersBelieveIt) {
   const std::vector<std::pair<std::string, bool>> expected = {{"store0.internal:143", false},
                                                               {"store2.internal:143", true}};
   EXPECT_EQ(pool.Trust(), expected);
+}
+
+// Dovecot's auth_master_user_separator
+TEST(Pool, ItsMasterUserMayStandBehindTheUser) {
+  observe::Metrics metrics;
+  config::Pool settings = Stores(1);
+  settings.master_user = "gate";
+  settings.master_user_separator = "*";
+  const Pool pool(settings, protocols::Protocol::kImap, 0, metrics, {sasl::Secret("m p"), {}});
+  const auto login = pool.MasterLogin("alice@example.org");
+  ASSERT_TRUE(login);
+  EXPECT_EQ(login->authorization_identity, "");
+  EXPECT_EQ(login->authentication_identity, "alice@example.org*gate");
+  EXPECT_FALSE(pool.MasterLogin("alice*other"));
+}
+
+sasl::Credentials Client(sasl::Mechanism mechanism = sasl::Mechanism::kPlain) {
+  return {mechanism, "wish@example.org", "alice@example.org", sasl::Secret("own")};
+}
+
+TEST(AccountFor, UsesTheClientsOwnOrThePoolsAsItSays) {
+  observe::Metrics metrics;
+  config::Pool settings = Stores(1);
+  settings.backend_user = "%n";
+  settings.master_user = "gate";
+  settings.account = "relay";
+  const auto account = [&](sasl::Credentials own, bool vouched) {
+    const Pool pool(settings, protocols::Protocol::kImap, 0, metrics,
+                    {sasl::Secret("master's"), sasl::Secret("account's")});
+    return AccountFor(pool, std::move(own), vouched);
+  };
+  // The backend decides: all that the client said, with names as the backend has them.
+  const auto own = account(Client(), false);
+  ASSERT_TRUE(own);
+  EXPECT_EQ(own->authentication_identity, "alice");
+  EXPECT_EQ(own->authorization_identity, "wish");
+  EXPECT_EQ(own->password.Reveal(), "own");
+  for (const auto login :
+       {config::BackendLogin::kMaster, config::BackendLogin::kFixed, config::BackendLogin::kNone}) {
+    settings.login = login;
+    EXPECT_FALSE(account(Client(), false));
+  }
+  settings.login = config::BackendLogin::kSame;
+  EXPECT_EQ(account(Client(), true)->authorization_identity, "");
+  EXPECT_EQ(account(Client(), true)->password.Reveal(), "own");
+  EXPECT_EQ(account(Client(sasl::Mechanism::kExternal), true)->authorization_identity, "alice");
+  EXPECT_EQ(account(Client(sasl::Mechanism::kExternal), true)->password.Reveal(), "master's");
+  EXPECT_FALSE(account(Client(sasl::Mechanism::kScramSha256), true));
+  settings.login = config::BackendLogin::kMaster;
+  EXPECT_EQ(account(Client(), true)->authentication_identity, "gate");
+  EXPECT_EQ(account(Client(), true)->authorization_identity, "alice");
+  settings.login = config::BackendLogin::kFixed;
+  EXPECT_EQ(account(Client(), true)->authentication_identity, "relay");
+  EXPECT_EQ(account(Client(), true)->authorization_identity, "");
+  EXPECT_EQ(account(Client(), true)->password.Reveal(), "account's");
 }
 
 TEST(ConnectionLimits, CountsTheServerAndEachNetworkAndForgetsReleased) {

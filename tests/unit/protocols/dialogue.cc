@@ -80,9 +80,10 @@ std::optional<std::string> Unescape(std::string_view text) {
   return result;
 }
 
-// TakeQuoted reads `name="value"` with escapes, and the spaces behind it.
+// TakeQuoted reads `name="value"`, or ` "value"` without a name, with escapes, and the spaces
+// behind it.
 bool TakeQuoted(std::string_view& text, std::string_view name, std::string& value) {
-  if (!Take(text, name) || !Take(text, "=\"")) return false;
+  if (!Take(text, name) || !Take(text, name.empty() ? " \"" : "=\"")) return false;
   size_t end = 0;
   while (end < text.size() && text[end] != '"') end += text[end] == '\\' ? 2 : 1;
   if (end >= text.size()) return false;
@@ -124,6 +125,18 @@ bool ReadFacts(std::string_view text, protocols::ServerFacts& facts) {
       facts.local_domains = std::make_shared<const std::vector<std::string>>(std::move(domains));
     } else if (fact == "proxy=trusted") {
       facts.trusted_proxy = true;
+    } else if (fact.starts_with("mechanisms=")) {
+      facts.mechanisms = {};
+      std::string_view names = fact;
+      names.remove_prefix(11);
+      while (!names.empty()) {
+        const std::string_view name = names.substr(0, names.find(','));
+        const auto mechanism =
+            name == "cleartext" ? sasl::Mechanism::kProtocol : sasl::FindMechanism(name);
+        if (!mechanism) return false;
+        facts.mechanisms.Add(*mechanism);
+        names.remove_prefix(std::min(name.size() + 1, names.size()));
+      }
     } else if (fact == "tls=offered") {
       facts.starttls_offered = true;
     } else if (fact == "cleartext=allow") {
@@ -170,6 +183,17 @@ std::optional<Step> ReadStep(std::string_view text, std::vector<Step>& steps, bo
     }
     return Step{0, std::move(expected)};
   }
+  if (Take(text, "then challenge")) {
+    ThenChallenge challenge;
+    return TakeQuoted(text, "", challenge.text) ? std::optional(Step{0, std::move(challenge)})
+                                                : std::nullopt;
+  }
+  if (Take(text, "-> answer")) {
+    ExpectAnswer answer;
+    return TakeQuoted(text, "", answer.text) ? std::optional(Step{0, std::move(answer)})
+                                             : std::nullopt;
+  }
+  if (text == "-> cancelled") return Step{0, ExpectCancelled{}};
   if (text == "then ok") return Step{0, ThenOk{}};
   if (Take(text, "then ok ")) return Step{0, ThenOk{std::string(text) + "\r\n"}};
   if (text == "-> inbound") return Step{0, ExpectInbound{}};
@@ -196,6 +220,10 @@ std::string Describe(const protocols::ServerAction& action) {
   if (const auto* quit = std::get_if<protocols::Quit>(&action)) {
     return "quit " + std::string(kReasons[static_cast<size_t>(quit->reason)]);
   }
+  if (const auto* answer = std::get_if<protocols::Answer>(&action)) {
+    return "answer \"" + std::string(answer->message.Reveal()) + "\"";
+  }
+  if (std::holds_alternative<protocols::Cancelled>(action)) return "cancelled";
   const auto& credentials = std::get<protocols::Authenticate>(action).credentials;
   return "authenticate " + std::string(sasl::Name(credentials.mechanism)) + " authzid=\"" +
          credentials.authorization_identity + "\" user=\"" + credentials.authentication_identity +
@@ -274,6 +302,29 @@ class Run {
     authenticating_ = true;
     action_ = protocols::NeedInput{};
     return output_.empty() ? std::string() : Unexpected();
+  }
+
+  std::string Do(const ThenChallenge& then, size_t, bool) {
+    if (!authenticating_) return "nobody is logging in";
+    authenticating_ = false;
+    engine_->Challenge(then.text, output_);
+    Drive();
+    return {};
+  }
+
+  std::string Do(const ExpectAnswer& expected, size_t, bool) {
+    const auto* answer = std::get_if<protocols::Answer>(&action_);
+    if (!answer || answer->message.Reveal() != expected.text) return "got " + Describe(action_);
+    authenticating_ = true;
+    action_ = protocols::NeedInput{};
+    return output_.empty() ? std::string() : Unexpected();
+  }
+
+  std::string Do(const ExpectCancelled&, size_t, bool) {
+    if (!std::holds_alternative<protocols::Cancelled>(action_)) return "got " + Describe(action_);
+    action_ = protocols::NeedInput{};
+    Drive();
+    return {};
   }
 
   std::string Do(const ThenOk& then, size_t, bool) {

@@ -3,7 +3,7 @@
 // A dialogue is text, one step a line:
 //   # comment                       "# no-split" alone on a line: run it unsplit only
 //   facts: tls=active|offered|none cleartext=allow|deny [bare_newline=reject|normalize]
-//          [external=USER] [local=DOMAIN,DOMAIN] [capabilities=A,B C,D]
+//          [external=USER] [mechanisms=A,B] [local=DOMAIN,DOMAIN] [capabilities=A,B C,D]
 //          one line; capabilities go to its end;
 //          USER is for whom the client's certificate stands, once TLS is active
 //   c -> TEXT                       the client sends TEXT and CRLF
@@ -11,7 +11,10 @@
 //   c <- TEXT                       the server sends exactly this line
 //   c <~ REGEX                      the server sends a line that matches (ECMAScript)
 //   -> starttls                     the engine asks for the handshake, which succeeds
-//   -> authenticate PLAIN|LOGIN|EXTERNAL|cleartext authzid="" user="u" password="p"
+//   -> authenticate PLAIN|LOGIN|EXTERNAL|…|cleartext authzid="" user="u" password="p"
+//   then challenge "TEXT"           … and somebody behind asks the client for more
+//   -> answer "TEXT"                the client says it, and the login goes on as after authenticate
+//   -> cancelled                    or it does not
 //   then ok [STATUS LINE]           … and the login succeeds with this reply of the backend
 //   then failed kBadCredentials [text]
 //   -> inbound                      the engine gives the client to the relay, without a login; then
@@ -46,6 +49,13 @@ struct ExpectAuthenticate {
   std::string authentication_identity;
   std::string password;
 };
+struct ThenChallenge {
+  std::string text;
+};
+struct ExpectAnswer {
+  std::string text;
+};
+struct ExpectCancelled {};
 struct ThenOk {
   std::string status;
 };
@@ -67,8 +77,9 @@ struct ExpectQuit {
 
 struct Step {
   int line = 0;  // in the file
-  std::variant<Flight, ExpectLine, ExpectStartTls, ExpectAuthenticate, ThenOk, ThenFailed,
-               ExpectInbound, InboundFailed, ExpectBackendLine, BackendLine, ExpectQuit>
+  std::variant<Flight, ExpectLine, ExpectStartTls, ExpectAuthenticate, ThenChallenge, ExpectAnswer,
+               ExpectCancelled, ThenOk, ThenFailed, ExpectInbound, InboundFailed, ExpectBackendLine,
+               BackendLine, ExpectQuit>
       what;
 };
 

@@ -199,7 +199,9 @@ TEST(ImapClientEngine, TellsRefusalsApart) {
   EXPECT_EQ(RefusalOf(answer("G1 NO [ContactAdmin] x\r\n")), LoginFailure::kAccountDisabled);
   EXPECT_EQ(RefusalOf(answer("G1 NO [LIMIT] x\r\n")), LoginFailure::kTooManyConnections);
   EXPECT_EQ(FailureOf(answer("G1 NO [UNAVAILABLE] x\r\n")), BackendFailure::kUnavailable);
-  EXPECT_EQ(FailureOf(answer("G1 NO [INUSE] x\r\n")), BackendFailure::kUnavailable);
+  EXPECT_EQ(RefusalOf(answer("G1 NO [INUSE] x\r\n")), LoginFailure::kTooManyConnections);
+  EXPECT_EQ(RefusalOf(answer("G1 NO [CORRUPTION] x\r\n")), LoginFailure::kUnavailable);
+  EXPECT_EQ(RefusalOf(answer("G1 NO [NOPERM] x\r\n")), LoginFailure::kAuthorizationDenied);
   EXPECT_EQ(FailureOf(answer("G1 NO [PRIVACYREQUIRED] x\r\n")), BackendFailure::kNoMechanism);
   EXPECT_EQ(FailureOf(answer("G1 BAD x\r\n")), BackendFailure::kProtocolError);
   EXPECT_EQ(FailureOf(answer("* BYE x\r\n")), BackendFailure::kRefusedService);

@@ -157,6 +157,8 @@ TEST(Pop3ClientEngine, TellsRefusalsApart) {
   EXPECT_EQ(RefusalOf(answer("-ERR [IN-USE] no\r\n")), LoginFailure::kTooManyConnections);
   EXPECT_EQ(RefusalOf(answer("-ERR [login-delay] no\r\n")), LoginFailure::kRateLimited);
   EXPECT_EQ(FailureOf(answer("-ERR [SYS/TEMP] no\r\n")), BackendFailure::kUnavailable);
+  EXPECT_EQ(FailureOf(answer("-ERR [sys/temp/disk] no\r\n")), BackendFailure::kUnavailable);
+  EXPECT_EQ(RefusalOf(answer("-ERR [SYS/TEMPORARY] no\r\n")), LoginFailure::kBadCredentials);
   EXPECT_EQ(FailureOf(answer("-ERR [SYS/PERM] no\r\n")), BackendFailure::kNoMechanism);
   EXPECT_EQ(FailureOf(answer("+OKAY\r\n")), BackendFailure::kProtocolError);
   EXPECT_EQ(FailureOf(answer("+ \r\n")), BackendFailure::kProtocolError);

@@ -1,4 +1,4 @@
-// Base64, the wiped secret, and the PLAIN, LOGIN and EXTERNAL exchanges.
+// Base64, the wiped secret, and the PLAIN, LOGIN, EXTERNAL, XOAUTH2 and OAUTHBEARER exchanges.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
@@ -7,6 +7,8 @@
 #include "protocols/sasl/base64.h"
 #include "protocols/sasl/credentials.h"
 #include "protocols/sasl/mechanisms.h"
+#include "protocols/sasl/oauth.h"
+#include "protocols/sasl/scram.h"
 
 namespace gatepost::sasl {
 namespace {
@@ -72,7 +74,9 @@ TEST(Secret, MovesClonesAndForgets) {
 TEST(SaslMechanism, IsFoundInAnyCase) {
   EXPECT_EQ(FindMechanism("plain"), Mechanism::kPlain);
   EXPECT_EQ(FindMechanism("LOGIN"), Mechanism::kLogin);
-  EXPECT_FALSE(FindMechanism("CRAM-MD5"));
+  EXPECT_EQ(FindMechanism("scram-sha-256"), Mechanism::kScramSha256);
+  EXPECT_FALSE(FindMechanism("SCRAM-SHA-256-PLUS"));
+  EXPECT_FALSE(FindMechanism("cleartext"));
   EXPECT_FALSE(FindMechanism(""));
   EXPECT_EQ(Name(Mechanism::kProtocol), "cleartext");
 }
@@ -175,6 +179,101 @@ TEST(External, RefusesLineEndsAndNobody) {
   // An identity of TLS is nothing to the other mechanisms.
   ServerExchange plain(Mechanism::kPlain, "alice");
   EXPECT_EQ(plain.Begin(Encode("\0\0password"sv)), Status::kMalformed);
+}
+
+// RFC 7628 §4.1, and Google's example of XOAUTH2.
+TEST(Oauth, TakesTheExamples) {
+  ServerExchange bearer(Mechanism::kOauthbearer);
+  ASSERT_EQ(
+      bearer.Begin("bixhPXVzZXJAZXhhbXBsZS5jb20sAWhvc3Q9c2VydmVyLmV4YW1wbGUuY29tAXBvcnQ9MTQzAW"
+                   "F1dGg9QmVhcmVyIHZGOWRmdDRxbVRjMk52YjNSbGNrQmhiSFJoZG1semRHRXVZMjl0Q2c9PQEB"),
+      Status::kDone);
+  Credentials credentials = bearer.TakeCredentials();
+  EXPECT_EQ(credentials.mechanism, Mechanism::kOauthbearer);
+  EXPECT_EQ(credentials.authentication_identity, "user@example.com");
+  EXPECT_EQ(credentials.password.Reveal(), "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==");
+
+  ServerExchange google(Mechanism::kXoauth2);
+  ASSERT_EQ(google.Begin({}), Status::kChallenge);
+  EXPECT_EQ(google.challenge(), "");
+  ASSERT_EQ(google.Step(Encode("user=someuser@example.com\1auth=Bearer ya29.vF9dft4qmTc2\1\1"sv)),
+            Status::kDone);
+  credentials = google.TakeCredentials();
+  EXPECT_EQ(credentials.authentication_identity, "someuser@example.com");
+  EXPECT_EQ(credentials.password.Reveal(), "ya29.vF9dft4qmTc2");
+}
+
+TEST(Oauth, RefusesMalformedMessages) {
+  for (const std::string_view message :
+       {""sv, "\1"sv, "n,,\1auth=Bearer x\1\1"sv, "n,a=,\1auth=Bearer x\1\1"sv, "n,a=bob,\1\1"sv,
+        "n,a=bob,\1auth=Bearer x\1"sv, "n,a=bob,\1auth=Bearer \1\1"sv,
+        "n,a=bob,\1auth=Basic x\1\1"sv, "n,a=bob,\1auth=Bearer a b\1\1"sv,
+        "n,a=bob,\1auth=Bearer x\1auth=Bearer y\1\1"sv, "n,a=b=ob,\1auth=Bearer x\1\1"sv,
+        "n,a=b\nb,\1auth=Bearer x\1\1"sv, "p=tls-exporter,a=bob,\1auth=Bearer x\1\1"sv,
+        "user=bob\1auth=Bearer x\1\1"sv, "n,a=bob,auth=Bearer x\1\1"sv}) {
+    EXPECT_FALSE(ParseOauth(Mechanism::kOauthbearer, message)) << message;
+  }
+  for (const std::string_view message :
+       {""sv, "\1\1"sv, "user=bob\1\1"sv, "auth=Bearer x\1\1"sv, "user=\1auth=Bearer x\1\1"sv,
+        "user=bob\1user=eve\1auth=Bearer x\1\1"sv, "user=b\rb\1auth=Bearer x\1\1"sv,
+        "user=bob\1auth=Bearer x"sv, "n,a=bob,\1auth=Bearer x\1\1"sv}) {
+    EXPECT_FALSE(ParseOauth(Mechanism::kXoauth2, message)) << message;
+  }
+}
+
+TEST(Oauth, IsReadAsItIsWritten) {
+  for (const Mechanism mechanism : {Mechanism::kXoauth2, Mechanism::kOauthbearer}) {
+    const Credentials written{mechanism, "", "a,b=c@example.org", Secret("t~o/k+e.n==")};
+    Buffer message;
+    ASSERT_TRUE(AppendOauth(mechanism, written, message));
+    const auto read = ParseOauth(mechanism, message.view());
+    ASSERT_TRUE(read) << message.view();
+    EXPECT_EQ(read->authentication_identity, written.authentication_identity);
+    EXPECT_EQ(read->password.Reveal(), written.password.Reveal());
+  }
+  Buffer nothing;
+  EXPECT_FALSE(
+      AppendOauth(Mechanism::kXoauth2, {Mechanism::kPlain, "", "bob", Secret("a b")}, nothing));
+  EXPECT_TRUE(nothing.empty());
+}
+
+// RFC 5802 §5, RFC 7677 §3
+TEST(Scram, NamesTheUserAndKeepsTheMessage) {
+  const std::string_view message = "n,,n=user,r=rOprNGfwEbeRWgbNEkqO";
+  ServerExchange exchange(Mechanism::kScramSha256);
+  ASSERT_EQ(exchange.Begin({}), Status::kChallenge);
+  EXPECT_EQ(exchange.challenge(), "");
+  ASSERT_EQ(exchange.Step(Encode(message)), Status::kDone);
+  const Credentials credentials = exchange.TakeCredentials();
+  EXPECT_EQ(credentials.mechanism, Mechanism::kScramSha256);
+  EXPECT_EQ(credentials.authentication_identity, "user");
+  EXPECT_EQ(credentials.authorization_identity, "");
+  Buffer first;
+  ASSERT_TRUE(AppendFirst(Mechanism::kScramSha256, credentials, first));
+  EXPECT_EQ(first.view(), Encode(message));
+  const auto other = ParseScramFirst(Mechanism::kScramSha1, "y,a=ad=2Cmin,n=us=3Der,r=x,z=ext");
+  ASSERT_TRUE(other);
+  EXPECT_EQ(other->authorization_identity, "ad,min");
+  EXPECT_EQ(other->authentication_identity, "us=er");
+}
+
+TEST(Scram, RefusesMalformedMessagesAndChannelBinding) {
+  for (const std::string_view message :
+       {""sv, "n"sv, "n,"sv, "n,,"sv, "n,,n=user"sv, "n,,n=user,"sv, "n,,n=user,r="sv,
+        "n,,n=,r=x"sv, "n,,r=x"sv, "n,,m=1,n=user,r=x"sv, "n,a=,n=user,r=x"sv, "n,x,n=user,r=x"sv,
+        "n,,n=us=2Xer,r=x"sv, "n,,n=us\ner,r=x"sv, "n,,n=us\0er,r=x"sv,
+        "p=tls-exporter,,n=user,r=x"sv, "z,,n=user,r=x"sv}) {
+    EXPECT_FALSE(ParseScramFirst(Mechanism::kScramSha256, message)) << message;
+  }
+  EXPECT_FALSE(ParseScramFirst(Mechanism::kScramSha256, "n,,n=user,r=" + std::string(3000, 'x')));
+}
+
+TEST(CramMd5, BeginsWithTheServer) {
+  ServerExchange exchange(Mechanism::kCramMd5);
+  EXPECT_EQ(exchange.Begin({}), Status::kDone);
+  EXPECT_EQ(exchange.TakeCredentials().authentication_identity, "");
+  ServerExchange impatient(Mechanism::kCramMd5);
+  EXPECT_EQ(impatient.Begin("="), Status::kMalformed);
 }
 
 }  // namespace
