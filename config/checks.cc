@@ -364,6 +364,64 @@ void CheckInboundPools(const Config& config, Findings& findings) {
   }
 }
 
+// A route has domains with a pool that exists and speaks its protocol, or a file of users.
+void CheckRoutes(const Config& config, Findings& findings) {
+  Uniqueness domains("the domain", findings);
+  for (size_t i = 0; i < config.routes.size(); ++i) {
+    const Route& route = config.routes[i];
+    const std::string path = Indexed("route", i);
+    const auto has = [&](const char* key) { return findings.Has(path + key); };
+    const auto add = [&](const std::string& key, const std::string& message) {
+      findings.Add(findings.PlaceOf(path + key), path + key, message);
+    };
+    if (!findings.Sound(path)) continue;
+    if (has(".users_file")) {
+      for (const char* key : {".domains", ".pool"}) {
+        if (has(key)) {
+          add(key,
+              "cannot stand beside users_file, whose lines name pools; remove it, or make a "
+              "[[route]] of its own for the domains");
+        }
+      }
+      continue;
+    }
+    if (!has(".domains")) {
+      add("",
+          "says for whom it is neither by domains nor by users_file, for example: "
+          "domains = [\"example.org\"]");
+      continue;
+    }
+    if (!has(".pool")) {
+      add(".pool", "is missing; use the NAME of a [pool.NAME], for example: pool = \"stores2\"");
+      continue;
+    }
+    if (findings.Sound(path + ".domains") && findings.Sound(path + ".protocol")) {
+      for (size_t k = 0; k < route.domains.size(); ++k) {
+        domains.Claim(std::string(Name(route.protocol)) + " " + route.domains[k],
+                      Indexed(path + ".domains", k), "it goes to one pool; remove one of both");
+      }
+    }
+    if (!findings.Sound(path + ".pool") || !findings.Sound("pool")) continue;
+    if (std::none_of(config.pools.begin(), config.pools.end(),
+                     [&](const Pool& pool) { return pool.name == route.pool; })) {
+      add(".pool", "there is no pool " + Quote(route.pool) + "; make one, for example: [pool." +
+                       route.pool + "] with members = [\"store1.internal:143\"]");
+      continue;
+    }
+    const auto other = std::find_if(
+        config.listeners.begin(), config.listeners.end(), [&](const Listener& listener) {
+          return listener.pool == route.pool && listener.protocol != route.protocol;
+        });
+    if (other != config.listeners.end() && findings.Sound(path + ".protocol")) {
+      add(".pool", "pool " + Quote(route.pool) + " serves " + std::string(Name(other->protocol)) +
+                       " (line " + std::to_string(other->place.line) +
+                       "), and a backend's port speaks one protocol; use another pool, or "
+                       "protocol = " +
+                       Quote(Name(other->protocol)));
+    }
+  }
+}
+
 // Where a master user speaks for clients, somebody else must have found out who they are: the
 // backend will take the master's word for anybody.
 void CheckMaster(const Pool& pool, const Config& config, const std::string& path,
@@ -569,6 +627,7 @@ void CheckKeys(const Config& config, Findings& findings) {
   CheckListenerPools(config, findings);
   CheckAuthorities(config, findings);
   CheckInboundPools(config, findings);
+  CheckRoutes(config, findings);
   CheckCertificateLogins(config, findings);
   for (const Pool& pool : config.pools) {
     if (IsLabel(pool.name)) CheckPool(pool, config, findings);
@@ -611,6 +670,10 @@ void CheckMachine(const Config& config, Findings& findings) {
     if (pool.account_password_file) {
       check_file(*pool.account_password_file, path + ".account_password_file");
     }
+  }
+  for (size_t i = 0; i < config.routes.size(); ++i) {
+    const auto& file = config.routes[i].users_file;
+    if (file) check_file(*file, Indexed("route", i) + ".users_file");
   }
   for (size_t i = 0; i < config.authorities.size(); ++i) {
     const Authority& authority = config.authorities[i];

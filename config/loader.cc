@@ -66,6 +66,7 @@ Config Reader::Read(const toml::table& root) {
   ReadList(root, schema_.certificate, config.certificates);
   ReadList(root, schema_.listener, config.listeners);
   ReadPools(root, config.pools);
+  ReadList(root, schema_.route, config.routes);
   ReadList(root, schema_.authority, config.authorities);
   ReadSingle(root, schema_.users, config.users);
   ReadSingle(root, schema_.tls, config.tls);

@@ -64,6 +64,9 @@ enum class Mechanism : uint8_t {
 // How a backend learns the client's address: not at all | PROXY protocol | IMAP ID, POP3 XCLIENT,
 // SMTP XCLIENT.
 enum class ForwardClientAddress : uint8_t { kNone, kProxyV1, kProxyV2, kNative };
+// Which member a login goes to: the user's own | the one with the fewest sessions | one after the
+// other.
+enum class Balance : uint8_t { kUserHash, kLeastSessions, kRoundRobin };
 enum class AuthorityKind : uint8_t { kBackend, kPasswords, kHttp, kLogin };
 enum class LogFormat : uint8_t { kLogfmt, kJson };
 enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
@@ -136,12 +139,25 @@ struct Member {
   bool operator==(const Member&) const = default;
 };
 
+// A host | all addresses of a name | the targets of SRV records.
+enum class MemberKind : uint8_t { kHost, kDns, kSrv };
+
+// A member of a pool, or a name that stands for several, and the part of the logins that it gets
+// beside the others.
+struct PoolMember {
+  Member address;  // kSrv: the name of the records, port 0
+  MemberKind kind = MemberKind::kHost;
+  uint32_t weight = 1;
+  bool operator==(const PoolMember&) const = default;
+};
+
 // The SHA-256 of a public key (SubjectPublicKeyInfo).
 using KeyPin = std::array<uint8_t, 32>;
 
 struct Pool {
   std::string name;
-  std::vector<Member> members;
+  std::vector<PoolMember> members;
+  Balance balance = Balance::kUserHash;
   BackendTls tls = BackendTls::kNone;
   bool verify = true;                            // the certificate, where tls is not "none"
   std::optional<std::filesystem::path> ca_file;  // default: the system's certificates
@@ -167,6 +183,22 @@ struct Pool {
   uint32_t ready_connections = 0;  // kept open, ready for a login; of each member and worker
   milliseconds connect_timeout{5'000};
   milliseconds login_timeout{30'000};  // greeting, TLS and login together
+  milliseconds health_interval{10'000};
+  milliseconds health_timeout{5'000};
+  uint32_t health_rise = 2;  // checks in a row
+  uint32_t health_fall = 3;
+  milliseconds dns_interval{30'000};
+  std::optional<SocketAddress> dns_server;  // default: the system's
+  milliseconds slow_start{0};               // 0: a member that comes back has all its users at once
+  Place place;
+};
+
+// Where users go instead of their listener's pool; either by domain or by a file of users.
+struct Route {
+  Protocol protocol = Protocol::kImap;
+  std::vector<std::string> domains;  // lower case; "*.example.org" for all below it
+  std::string pool;                  // of the domains
+  std::optional<std::filesystem::path> users_file;
   Place place;
 };
 
@@ -268,6 +300,7 @@ struct Config {
   std::vector<Certificate> certificates;
   std::vector<Listener> listeners;
   std::vector<Pool> pools;
+  std::vector<Route> routes;
   std::vector<Authority> authorities;  // the first that is for a client decides; never empty
   Users users;
   Tls tls;

@@ -24,7 +24,9 @@ constexpr std::string_view kDomains = "domain names of mail addresses, no final 
 constexpr std::string_view kMechanisms =
     "any of \"PLAIN\", \"LOGIN\", \"EXTERNAL\", \"XOAUTH2\", \"OAUTHBEARER\", \"SCRAM-SHA-1\" and "
     "\"SCRAM-SHA-256\"";
-constexpr std::string_view kMembers = "host names or IP addresses with ports, IPv6 in brackets";
+constexpr std::string_view kMembers =
+    "\"HOST:PORT\" (IPv6 in brackets), \"dns:NAME:PORT\" for all addresses of a name, each with a "
+    "weight from 1 to 100 where it is not 1 (\"HOST:PORT weight=N\"), or \"srv:NAME\"";
 
 // IsAccount: what every protocol can carry as a user's name.
 bool IsAccount(std::string_view text) {
@@ -53,6 +55,17 @@ Field<Admin> AdminAddressField() {
           value.Refuse(Quote(*text));
         }
       }};
+}
+
+Field<Pool> DnsServerField() {
+  return {{"dns_server", "string", "the system's", "an IP address with a port",
+           "Name server that is asked for dns: and srv:.", "\"127.0.0.1:8600\""},
+          [](const Value& value, Pool& pool) {
+            const auto text = value.String();
+            if (!text) return;
+            pool.dns_server = ParseSocketAddress(*text);
+            if (!pool.dns_server) value.Refuse(Quote(*text));
+          }};
 }
 
 Table<Listener> ListenerTable() {
@@ -166,10 +179,14 @@ Table<Pool> PoolTable() {
   return {
       "[pool.NAME]",
       {
-          ListField("members", &Pool::members, ParseMember, kMembers,
-                    "[\"store1.internal:143\", \"store2.internal:143\"]",
-                    "Backends; when one cannot be reached the next is tried.")
+          ListField("members", &Pool::members, ParsePoolMember, kMembers,
+                    "[\"store1.internal:143\", \"store2.internal:143 weight=2\"]",
+                    "Backends; when one cannot be reached another is tried.")
               .Required(),
+          ChoiceField(
+              "balance", &Pool::balance, "\"least-sessions\"",
+              "Which member a login goes to: always the same one of its user, the one with "
+              "the fewest sessions of this process for its weight, or one after the other."),
           ChoiceField("tls", &Pool::tls, "\"starttls\"", "TLS towards the backends."),
           BooleanField("verify", &Pool::verify, "true",
                        "Whether a backend's certificate must be valid and match; "
@@ -253,6 +270,45 @@ Table<Pool> PoolTable() {
                         "Longest wait for a TCP connection to one member."),
           DurationField("login_timeout", &Pool::login_timeout, kShort, minutes(10), "\"30s\"",
                         "Longest wait for a backend's greeting, TLS and login together."),
+          DurationField("health_interval", &Pool::health_interval, kShort, hours(1), "\"10s\"",
+                        "How often the process looks whether a member serves: connection, TLS, "
+                        "greeting, capabilities; every 2s while it is down."),
+          DurationField("health_timeout", &Pool::health_timeout, kShort, minutes(5), "\"5s\"",
+                        "Longest such look, behind the connection (which has connect_timeout or "
+                        "this, what is less)."),
+          IntegerField("health_rise", &Pool::health_rise, 1, 100, "2",
+                       "Looks in a row that must go well until a member that was down is used."),
+          IntegerField("health_fall", &Pool::health_fall, 1, 100, "3",
+                       "Failures in a row, of looks and of logins' connections, after which a "
+                       "member is not used."),
+          DurationField("dns_interval", &Pool::dns_interval, kShort, hours(24), "\"30s\"",
+                        "How often names (dns:, srv:) are asked for their members, sooner where "
+                        "the addresses' time to live is shorter (but not below 1s)."),
+          DnsServerField(),
+          DurationField("slow_start", &Pool::slow_start, kNone, hours(1), "\"30s\"",
+                        "Time over which a member that came back takes on its part of the users; "
+                        "\"0s\": at once."),
+      }};
+}
+
+Table<Route> RouteTable() {
+  return {
+      "[[route]]",
+      {
+          ChoiceField("protocol", &Route::protocol, "\"imap\"",
+                      "Clients of which protocol it is for.")
+              .Required(),
+          ListField("domains", &Route::domains, ParseRouteDomain,
+                    "domain names, or \"*.\" and one for all below it",
+                    "[\"example.org\", \"*.example.net\"]",
+                    "Domains, behind the user's last @, whose users go to pool.")
+              .Default("none: users_file is used"),
+          TextField("pool", &Route::pool, IsLabel, "the NAME of a [pool.NAME]", "\"stores2\"",
+                    "Where the users of domains go; required with them.")
+              .Default("none"),
+          PathField("users_file", &Route::users_file, "\"/etc/gatepost/moved-users\"",
+                    "Lines of USER and a pool, a backend (HOST:PORT) or both, instead of domains.")
+              .Default("none: domains are used"),
       }};
 }
 
@@ -356,6 +412,7 @@ SchemaTables::SchemaTables()
                   }},
       listener(ListenerTable()),
       pool(PoolTable()),
+      route(RouteTable()),
       authority(AuthorityTable()),
       users{"[users]",
             {

@@ -27,6 +27,7 @@ struct SchemaTables {
   Table<Certificate> certificate;
   Table<Listener> listener;
   Table<Pool> pool;
+  Table<Route> route;
   Table<Authority> authority;
   Table<Users> users;
   Table<Tls> tls;
@@ -44,6 +45,7 @@ struct SchemaTables {
     visit(certificate);
     visit(listener);
     visit(pool);
+    visit(route);
     visit(authority);
     visit(users);
     visit(tls);

@@ -220,6 +220,47 @@ bool IsSeparator(std::string_view text) {
          !IsAlphanumeric(text.front()) && kInNames.find(text.front()) == std::string_view::npos;
 }
 
+std::optional<PoolMember> ParsePoolMember(std::string_view text) {
+  PoolMember member;
+  const size_t blank = text.find(' ');
+  if (blank != std::string_view::npos) {
+    constexpr std::string_view kWeight = "weight=";
+    std::string_view option = text.substr(blank + 1);
+    if (!option.starts_with(kWeight)) return std::nullopt;
+    option.remove_prefix(kWeight.size());
+    const auto weight = ParseNumber<uint32_t>(option);
+    if (!weight || *weight < 1 || *weight > kMaxWeight) return std::nullopt;
+    member.weight = *weight;
+  }
+  text = text.substr(0, blank);
+  if (text.starts_with("srv:")) {
+    text.remove_prefix(4);
+    if (!IsHostName(text) || blank != std::string_view::npos) return std::nullopt;
+    member.kind = MemberKind::kSrv;
+    member.address.host = text;
+    return member;
+  }
+  if (text.starts_with("dns:")) {
+    text.remove_prefix(4);
+    member.kind = MemberKind::kDns;
+  }
+  auto address = ParseMember(text);
+  if (address && member.kind == MemberKind::kDns && IsAddressLiteral(address->host)) {
+    return std::nullopt;
+  }
+  if (!address) return std::nullopt;
+  member.address = *std::move(address);
+  return member;
+}
+
+std::optional<std::string> ParseRouteDomain(std::string_view text) {
+  if (!IsHostName(text.starts_with("*.") ? text.substr(2) : text)) return std::nullopt;
+  std::string domain(text);
+  std::transform(domain.begin(), domain.end(), domain.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; });
+  return domain;
+}
+
 std::optional<KeyPin> ParseKeyPin(std::string_view text) {
   constexpr std::string_view kAlphabet =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

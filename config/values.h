@@ -70,6 +70,9 @@ constexpr auto Names(Mechanism) {
 constexpr auto Names(ForwardClientAddress) {
   return std::to_array<std::string_view>({"none", "proxy-v1", "proxy-v2", "native"});
 }
+constexpr auto Names(Balance) {
+  return std::to_array<std::string_view>({"user-hash", "least-sessions", "round-robin"});
+}
 constexpr auto Names(AuthorityKind) {
   return std::to_array<std::string_view>({"backend", "passwords", "http", "login"});
 }
@@ -112,6 +115,7 @@ static_assert(Name(LowerCase::kAll) == "all" && Names(LowerCase{}).size() == 3);
 static_assert(Name(RefusalText::kPass) == "pass" && Names(RefusalText{}).size() == 2);
 static_assert(Name(ForwardClientAddress::kNative) == "native" &&
               Names(ForwardClientAddress{}).size() == 4);
+static_assert(Name(Balance::kRoundRobin) == "round-robin" && Names(Balance{}).size() == 3);
 static_assert(Name(AuthorityKind::kLogin) == "login" && Names(AuthorityKind{}).size() == 4);
 static_assert(Name(LogFormat::kJson) == "json" && Names(LogFormat{}).size() == 2);
 static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4);
@@ -155,6 +159,14 @@ static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4
 [[nodiscard]] bool IsUserPattern(std::string_view text);
 // IsSeparator: one printable character that no name is likely to have.
 [[nodiscard]] bool IsSeparator(std::string_view text);
+
+// ParsePoolMember reads a member, "dns:" and one, or "srv:" and the name of SRV records, and behind
+// a blank its weight, which SRV records have themselves: "store1.internal:143 weight=2".
+[[nodiscard]] std::optional<PoolMember> ParsePoolMember(std::string_view text);
+inline constexpr uint32_t kMaxWeight = 100;
+
+// ParseRouteDomain reads a host name or, for all names below one, "*." and that; in lower case.
+[[nodiscard]] std::optional<std::string> ParseRouteDomain(std::string_view text);
 
 // ParseKeyPin reads a SHA-256 in base64, in its one canonical form.
 [[nodiscard]] std::optional<KeyPin> ParseKeyPin(std::string_view text);

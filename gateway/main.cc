@@ -16,6 +16,7 @@
 #include "config/loader.h"
 #include "config/values.h"
 #include "gateway/auth/passwords.h"
+#include "gateway/backends/member.h"
 #include "gateway/process.h"
 #include "protocols/buffer.h"
 #include "tls/context.h"
@@ -202,8 +203,14 @@ int Check(const std::string& file) {
   fmt::print("\nPools\n");
   for (const config::Pool& pool : prepared->runtime->config.pools) {
     std::string members;
-    for (const config::Member& member : pool.members) {
-      members += fmt::format("{}{}:{}", members.empty() ? "" : ", ", member.host, member.port);
+    for (const config::PoolMember& member : pool.members) {
+      members += members.empty() ? "" : ", ";
+      if (member.kind == config::MemberKind::kSrv) {
+        members += "srv:" + member.address.host;
+        continue;
+      }
+      if (member.kind == config::MemberKind::kDns) members += "dns:";
+      members += backends::MemberName(member.address);
     }
     fmt::print("  {:<12} {}{}\n", pool.name, members,
                pool.tls == config::BackendTls::kNone ? " (cleartext)"
@@ -234,6 +241,17 @@ int Check(const std::string& file) {
                minimum < kTls12 ? ", below TLS 1.2: for old backends alone" : "");
     if (pool.client_certificate) {
       fmt::print("    our certificate: {}\n", pool.client_certificate->string());
+    }
+  }
+  const auto& routes = prepared->runtime->config.routes;
+  if (!routes.empty()) fmt::print("\nRoutes\n");
+  for (size_t i = 0; i < routes.size(); ++i) {
+    if (const auto users = prepared->tls_files->user_routes(i)) {
+      fmt::print("  {:<5} {} users in {}\n", config::Name(routes[i].protocol), users->size(),
+                 routes[i].users_file->string());
+    } else {
+      fmt::print("  {:<5} users of {} go to pool {}\n", config::Name(routes[i].protocol),
+                 fmt::join(routes[i].domains, ", "), routes[i].pool);
     }
   }
   fmt::print("\nAuthorities, of which the first that is for a client decides\n");

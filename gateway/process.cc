@@ -14,6 +14,7 @@
 #include <ctime>
 #include <exception>
 #include <fstream>
+#include <map>
 #include <thread>
 #include <utility>
 
@@ -83,6 +84,12 @@ double CpuSeconds() {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
 }
 
+void RenewRoutes(const TlsFiles& files, size_t count, backends::Routes& routes) {
+  for (size_t i = 0; i < count; ++i) {
+    if (auto users = files.user_routes(i)) routes.Renew(i, std::move(users));
+  }
+}
+
 }  // namespace
 
 bool PasswordExposed(const std::optional<std::filesystem::path>& file) {
@@ -129,6 +136,8 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(
   }
   if (!errors.empty()) return tl::unexpected(std::move(errors));
 
+  runtime.routes = std::make_unique<backends::Routes>(settings);
+  RenewRoutes(*prepared.tls_files, settings.routes.size(), *runtime.routes);
   runtime.protocol_series.resize(static_cast<size_t>(protocols::Protocol::kCount));
   for (const config::Listener& listener : settings.listeners) {
     auto made =
@@ -181,6 +190,7 @@ class Server {
   bool Prepare();
   void RegisterMetrics();
   void LogStart(const ListenerContexts& contexts) const;
+  void RegisterMemberMetrics();
   void OnSignal(int number);
   void Housekeep();
   void TellManager();
@@ -223,7 +233,10 @@ uint64_t Server::OwnDescriptors() const {
   for (const config::Pool& pool : runtime_->config.pools) {
     const uint64_t of_member =
         1 + uint64_t{pool.ready_connections} * WorkerCount();  // 1: the probe
-    sum += of_member * pool.members.size();
+    constexpr uint64_t kOfName = 8;                            // members that a name may well have
+    for (const config::PoolMember& member : pool.members) {
+      sum += of_member * (member.kind == config::MemberKind::kHost ? 1 : kOfName);
+    }
   }
   for (const config::Authority& authority : runtime_->config.authorities) {
     const bool connects = authority.kind == config::AuthorityKind::kHttp ||
@@ -381,11 +394,53 @@ void Server::RegisterMetrics() {
     }
     return samples;
   });
+  RegisterMemberMetrics();
   metrics.AtScrape(Metric::kBackendCapabilitiesKnown, [&runtime] {
     Samples samples;
     for (const auto& pool : runtime.directory->pools()) {
       samples.push_back({{pool->settings().name, std::string(protocols::Name(pool->protocol()))},
                          pool->capabilities() ? 1.0 : 0.0});
+    }
+    return samples;
+  });
+}
+
+// The series of the pools' members.
+void Server::RegisterMemberMetrics() {
+  observe::Metrics& metrics = runtime_->metrics;
+  using Samples = std::vector<observe::Metrics::Sample>;
+  const backends::Directory& directory = *runtime_->directory;
+  const auto each = [&](Metric metric, auto read) {
+    metrics.AtScrape(metric, [&directory, read] {
+      Samples samples;
+      for (const auto& pool : directory.pools()) {
+        const auto roster = pool->roster();  // held while it is read
+        for (const auto& member : *roster) {
+          samples.push_back({{pool->settings().name, std::string(protocols::Name(pool->protocol())),
+                              member->name()},
+                             read(*member)});
+        }
+      }
+      return samples;
+    });
+  };
+  each(Metric::kBackendUp,
+       [](const backends::Member& member) { return member.health().usable() ? 1.0 : 0.0; });
+  each(Metric::kBackendHealthTransitions, [](const backends::Member& member) {
+    return static_cast<double>(member.health().transitions());
+  });
+  // A pool that serves several protocols has its members once for each.
+  metrics.AtScrape(Metric::kBackendSessionsActive, [&directory] {
+    std::map<std::pair<std::string, std::string>, double> sums;
+    for (const auto& pool : directory.pools()) {
+      const auto roster = pool->roster();
+      for (const auto& member : *roster) {
+        sums[{pool->settings().name, member->name()}] += member->sessions();
+      }
+    }
+    Samples samples;
+    for (const auto& [labels, sum] : sums) {
+      samples.push_back({{labels.first, labels.second}, sum});
     }
     return samples;
   });
@@ -427,6 +482,9 @@ int Server::Run() {
     workers_.push_back(std::make_unique<Worker>(*runtime_, i, sockets_[i], contexts,
                                                 tls_files_->backend_contexts()));
   }
+  runtime_->renew_roster = [this](const backends::Pool& pool) {
+    for (const auto& worker : workers_) worker->UseRoster(pool);
+  };
   for (const TlsFiles::Status& status : tls_files_->statuses()) {
     if (status.problem.empty()) continue;
     runtime_->log->Write(Level::kError, "certificate",
@@ -434,12 +492,13 @@ int Server::Run() {
   }
   tls_watch_ =
       std::make_unique<TlsWatch>(std::move(tls_files_), settings.process.file_poll_interval,
-                                 *runtime_->log, [this](const TlsFiles& files) {
+                                 *runtime_->log, [this, &settings](const TlsFiles& files) {
                                    for (const auto& listener : runtime_->listeners) {
                                      if (auto map = files.certificate_map(listener->index)) {
                                        listener->certificate_users->Renew(std::move(map));
                                      }
                                    }
+                                   RenewRoutes(files, settings.routes.size(), *runtime_->routes);
                                    for (const auto& worker : workers_) {
                                      worker->Offer(files.contexts());
                                      worker->SpeakTo(files.backend_contexts());

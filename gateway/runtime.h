@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,6 +16,7 @@
 #include "gateway/auth/certificate_users.h"
 #include "gateway/auth/throttle.h"
 #include "gateway/backends/directory.h"
+#include "gateway/backends/routes.h"
 #include "gateway/net/connection_limits.h"
 #include "gateway/net/networks.h"
 #include "gateway/observe/log.h"
@@ -122,6 +124,9 @@ struct Runtime {
   observe::Metrics metrics;
   std::unique_ptr<observe::Log> log;
   std::unique_ptr<backends::Directory> directory;
+  std::unique_ptr<backends::Routes> routes;
+  // Has every worker take the pool's new roster.
+  std::function<void(const backends::Pool&)> renew_roster;
   std::vector<std::unique_ptr<ProtocolSeries>> protocol_series;  // by Protocol; null when unused
   std::vector<std::unique_ptr<ListenerRuntime>> listeners;
   std::vector<std::unique_ptr<auth::AuthorityRuntime>> authorities;  // as configured

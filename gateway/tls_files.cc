@@ -69,6 +69,7 @@ tl::expected<std::unique_ptr<TlsFiles>, std::vector<std::string>> TlsFiles::Load
   for (auto& [chain, pair] : self->pairs_) pair.status.taken = pair.staple.status.taken = 0;
   for (auto& [files, trust] : self->trusts_) trust.status.taken = 0;
   for (auto& [map, users] : self->users_) users.status.taken = 0;
+  for (auto& [path, moved] : self->moved_) moved.status.taken = 0;
   self->backends_.status.taken = self->tickets_.status.taken = 0;
   return self;
 }
@@ -100,6 +101,9 @@ std::vector<std::string> TlsFiles::StartProblems() const {
   for (const auto& [file, users] : users_) {
     problems.insert(problems.end(), users.errors.begin(), users.errors.end());
   }
+  for (const auto& [file, moved] : moved_) {
+    problems.insert(problems.end(), moved.errors.begin(), moved.errors.end());
+  }
   for (size_t i = 0; i < listeners_.size(); ++i) {
     const config::Listener& listener = config_.listeners[i];
     const std::string at = At(file_, listener.place) + listeners_[i].status.part + ": ";
@@ -121,6 +125,7 @@ TlsFiles::Outcome TlsFiles::Refresh(Look look) {
   ReadPairs(look, outcome);
   ReadTrust(look, outcome);
   ReadUsers(look, outcome);
+  ReadRoutes(look, outcome);
   ReadTicketKeys(look, outcome);
   ReadBackends(look, outcome);
   if (outcome.changed || look == Look::kAll) MakeContexts(look, outcome);
@@ -275,6 +280,25 @@ void TlsFiles::ReadTrust(Look look, Outcome& outcome) {
   }
 }
 
+// ReadTable reads one file that becomes a table, with `load`; `table` is what there was.
+template <typename T, typename Loader>
+void TlsFiles::ReadTable(Table<T>& part, const fs::path& file, Loader load, Look look,
+                         Outcome& outcome) {
+  if (!Due(part, {StampOf(file)}, look)) return;
+  auto loaded = load(file);
+  std::string problem;
+  bool is_new = false;
+  if (loaded) {
+    is_new = !part.table || !part.table->SameAs(**loaded);
+    part.table = std::move(*loaded);
+    part.errors.clear();
+  } else {
+    part.errors = std::move(loaded.error());
+    problem = Joined(part.errors);
+  }
+  Settle(part, std::move(problem), is_new, look, outcome);
+}
+
 void TlsFiles::ReadUsers(Look look, Outcome& outcome) {
   for (const config::Listener& listener : config_.listeners) {
     if (!listener.client_certificate_map) continue;
@@ -282,19 +306,20 @@ void TlsFiles::ReadUsers(Look look, Outcome& outcome) {
         listener.client_certificate_map->string();
   }
   for (auto& [file, users] : users_) {
-    if (!Due(users, {StampOf(file)}, look)) continue;
-    auto loaded = auth::CertificateMap::Load(file);
-    std::string problem;
-    bool is_new = false;
-    if (loaded) {
-      is_new = !users.map || !users.map->SameAs(**loaded);
-      users.map = std::move(*loaded);
-      users.errors.clear();
-    } else {
-      users.errors = std::move(loaded.error());
-      problem = Joined(users.errors);
-    }
-    Settle(users, std::move(problem), is_new, look, outcome);
+    ReadTable(users, file, auth::CertificateMap::Load, look, outcome);
+  }
+}
+
+void TlsFiles::ReadRoutes(Look look, Outcome& outcome) {
+  std::vector<std::string> pools;
+  for (const config::Pool& pool : config_.pools) pools.push_back(pool.name);
+  for (const config::Route& route : config_.routes) {
+    if (route.users_file) moved_[*route.users_file].status.part = route.users_file->string();
+  }
+  for (auto& [file, moved] : moved_) {
+    ReadTable(
+        moved, file, [&](const fs::path& path) { return backends::UserRoutes::Load(path, pools); },
+        look, outcome);
   }
 }
 
@@ -359,7 +384,12 @@ void TlsFiles::ReadBackends(Look look, Outcome& outcome) {
 
 std::shared_ptr<const auth::CertificateMap> TlsFiles::certificate_map(size_t listener) const {
   const auto& file = config_.listeners[listener].client_certificate_map;
-  return file ? users_.at(*file).map : nullptr;
+  return file ? users_.at(*file).table : nullptr;
+}
+
+std::shared_ptr<const backends::UserRoutes> TlsFiles::user_routes(size_t route) const {
+  const auto& file = config_.routes[route].users_file;
+  return file ? moved_.at(*file).table : nullptr;
 }
 
 // MakeContexts gives each listener what is good now. One that cannot be made of it stays as it is.
@@ -427,6 +457,7 @@ std::vector<TlsFiles::Status> TlsFiles::statuses() const {
     if (once.insert(trust.status.part).second) statuses.push_back(trust.status);
   }
   for (const auto& [file, users] : users_) statuses.push_back(users.status);
+  for (const auto& [file, moved] : moved_) statuses.push_back(moved.status);
   if (!tickets_.status.part.empty()) statuses.push_back(tickets_.status);
   if (!BackendFiles().empty()) statuses.push_back(backends_.status);
   return statuses;
@@ -492,6 +523,7 @@ std::vector<fs::path> TlsFiles::Folders() const {
     add(files.second);
   }
   for (const auto& [file, users] : users_) add(file);
+  for (const auto& [file, moved] : moved_) add(file);
   if (config_.tls.ticket_key_file) add(*config_.tls.ticket_key_file);
   for (const fs::path& file : BackendFiles()) add(file);
   return {folders.begin(), folders.end()};

@@ -1,5 +1,5 @@
 // The files behind the listeners' TLS: certificates and keys, CAs and CRLs for client certificates,
-// whose those are, and session ticket keys.
+// whose those are, and session ticket keys; and those that say where users live.
 //
 // Read whole at start; later Refresh looks at all of them, reads what has changed, and takes each
 // part (a pair, CAs with their CRLs) only where it is good: else that part stays as it was. One
@@ -20,6 +20,7 @@
 #include "config/schema.h"
 #include "gateway/auth/certificate_users.h"
 #include "gateway/backends/backend_tls.h"
+#include "gateway/backends/routes.h"
 #include "gateway/listener_tls.h"
 #include "tls/certificate_store.h"
 #include "tls/client_verifier.h"
@@ -59,6 +60,8 @@ class TlsFiles {
   }
   // Whose the client certificates of a listener are; null where no file says.
   [[nodiscard]] std::shared_ptr<const auth::CertificateMap> certificate_map(size_t listener) const;
+  // Where the users of a route go; null where no file says.
+  [[nodiscard]] std::shared_ptr<const backends::UserRoutes> user_routes(size_t route) const;
   [[nodiscard]] const tls::TicketKeys& ticket_keys() const { return *ticket_keys_; }
   // The same for who changes keys that no file has (TicketKeys::RotateIfDue), on any one thread.
   [[nodiscard]] std::shared_ptr<tls::TicketKeys> ticket_keys_to_rotate() const {
@@ -136,8 +139,9 @@ class TlsFiles {
     backends::BackendContexts contexts;
     std::vector<std::string> errors;
   };
-  struct Users : Part {
-    std::shared_ptr<const auth::CertificateMap> map;
+  template <typename T>
+  struct Table : Part {  // what a file of lines says
+    std::shared_ptr<const T> table;
     std::vector<std::string> errors;
   };
   using TrustFiles = std::pair<std::filesystem::path, std::filesystem::path>;  // CA, CRL or empty
@@ -151,7 +155,11 @@ class TlsFiles {
   void LoadPairs(const std::vector<Pair*>& due, Look look, Outcome& outcome);
   static void CheckStaple(Pair& pair, Look look, Outcome& outcome);
   void ReadTrust(Look look, Outcome& outcome);
+  template <typename T, typename Loader>
+  void ReadTable(Table<T>& part, const std::filesystem::path& file, Loader load, Look look,
+                 Outcome& outcome);
   void ReadUsers(Look look, Outcome& outcome);
+  void ReadRoutes(Look look, Outcome& outcome);
   void ReadTicketKeys(Look look, Outcome& outcome);
   void ReadBackends(Look look, Outcome& outcome);
   [[nodiscard]] std::vector<std::filesystem::path> BackendFiles() const;
@@ -167,7 +175,8 @@ class TlsFiles {
   std::vector<Source> sources_;        // by certificate of the configuration
   std::map<std::string, Pair> pairs_;  // by the chain's path
   std::map<TrustFiles, Trust> trusts_;
-  std::map<std::filesystem::path, Users> users_;
+  std::map<std::filesystem::path, Table<auth::CertificateMap>> users_;
+  std::map<std::filesystem::path, Table<backends::UserRoutes>> moved_;
   Backends backends_;
   Part tickets_;  // of a file, where there is one
   std::shared_ptr<tls::TicketKeys> ticket_keys_;

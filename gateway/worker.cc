@@ -44,6 +44,7 @@ Worker::Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sock
       end_of_iteration_(new uv_check_t),
       wake_(new uv_async_t),
       tick_(new uv_timer_t) {
+  for (const auto& pool : runtime_.directory->pools()) rosters_.push_back(pool->roster());
   uv_loop_init(&loop_);
   io_ = std::make_unique<net::StreamIo>(&loop_);
   io_->UseSigner();
@@ -71,6 +72,7 @@ Worker::Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sock
 Worker::~Worker() {
   // Whatever still refers to the loop closes first; the loop then runs their close callbacks, and
   // jobs on libuv's threads come home to nobody.
+  discovery_.reset();
   prober_.reset();
   listeners_.clear();
   slots_.clear();
@@ -108,6 +110,14 @@ void Worker::SpeakTo(backends::BackendContexts contexts) {
   Post([this, contexts = std::move(contexts)]() mutable { peers_.Use(std::move(contexts)); });
 }
 
+void Worker::UseRoster(const backends::Pool& pool) {
+  Post([this, &pool, roster = pool.roster()]() mutable {
+    rosters_[pool.index()] = std::move(roster);
+    if (ready_store_) ready_store_->Use(pool);
+    if (prober_) prober_->Use(pool);
+  });
+}
+
 void Worker::Drain(uint64_t spread_ms, uint64_t deadline_ms) {
   Post([this, spread_ms, deadline_ms] { BeginDrain(spread_ms, deadline_ms); });
 }
@@ -137,7 +147,10 @@ void Worker::Run() {
     }
   }
   ready_store_ = std::make_unique<backends::ReadyStore>(*this);
-  if (index_ == 0) prober_ = std::make_unique<backends::Prober>(*this);
+  if (index_ == 0) {
+    prober_ = std::make_unique<backends::Prober>(*this);
+    discovery_ = std::make_unique<backends::Discovery>(*this);
+  }
   next_tick_ns_ = uv_hrtime() + kTickMs * 1'000'000;
   uv_timer_start(
       tick_.get(),
@@ -307,6 +320,7 @@ void Worker::ForEachSession(Function function) {
 void Worker::BeginDrain(uint64_t spread_ms, uint64_t deadline_ms) {
   draining_ = true;
   listeners_.clear();
+  discovery_.reset();
   prober_.reset();
   uint64_t position = 0;
   const uint64_t count = std::max<uint64_t>(session_count_, 1);

@@ -19,6 +19,7 @@
 
 #include "gateway/auth/authenticator.h"
 #include "gateway/backends/backend_tls.h"
+#include "gateway/backends/discovery.h"
 #include "gateway/backends/prober.h"
 #include "gateway/backends/ready_store.h"
 #include "gateway/listener_tls.h"
@@ -53,6 +54,8 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   void Offer(ListenerContexts contexts);
   // SpeakTo replaces how the pools' backends are spoken to, from the next connection on.
   void SpeakTo(backends::BackendContexts contexts);
+  // UseRoster has the members that the pool has now chosen from, from the next login on.
+  void UseRoster(const backends::Pool& pool);
   // Drain stops accepting and asks sessions to end, spread over `spread_ms`; after `deadline_ms`
   // the rest is ended. The thread ends when no session is left.
   void Drain(uint64_t spread_ms, uint64_t deadline_ms);
@@ -71,6 +74,11 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   [[nodiscard]] auth::Authenticator& authenticator() { return *authenticator_; }
   [[nodiscard]] backends::ReadyStore& ready_store() { return *ready_store_; }
   [[nodiscard]] backends::Peers& peers() { return peers_; }
+  // Who belongs to `pool`; never null.
+  [[nodiscard]] const std::shared_ptr<const backends::Roster>& Roster(
+      const backends::Pool& pool) const {
+    return rosters_[pool.index()];
+  }
   // What `listener` offers now.
   [[nodiscard]] const std::shared_ptr<const tls::ServerContext>& Tls(
       const ListenerRuntime& listener) const {
@@ -121,6 +129,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   const uint32_t id_salt_;
   ListenerContexts contexts_;
   backends::Peers peers_;
+  std::vector<std::shared_ptr<const backends::Roster>> rosters_;  // by Pool::index()
   uv_loop_t loop_;
   observe::Shard& shard_;
   std::unique_ptr<net::StreamIo> io_;
@@ -129,6 +138,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   std::unique_ptr<auth::Authenticator> authenticator_;
   std::vector<std::unique_ptr<net::Listener>> listeners_;
   std::unique_ptr<backends::Prober> prober_;
+  std::unique_ptr<backends::Discovery> discovery_;
   std::unique_ptr<backends::ReadyStore> ready_store_;
   uint32_t early_openings_ = 0;
   net::HandlePtr<uv_check_t> end_of_iteration_;

@@ -239,9 +239,11 @@ struct ClientFacts {
   size_t max_line_bytes = 8192;
 };
 
-// Why the backend could not serve a login.
+// Why the backend could not serve a login. Whether another one may be asked is stated here, in one
+// place, for all protocols: never after an answer to the credentials, which is Refused.
 enum class BackendFailure : uint8_t {
   kRefusedService,  // greeting 421/554, BYE, -ERR: another member may serve
+  kShuttingDown,    // 421 4.3.2, BYE [UNAVAILABLE], greeting -ERR [SYS/TEMP]: it will for all
   kUnavailable,     // [UNAVAILABLE], [SYS/TEMP], 4yz: another member may serve
   kProtocolError,   // nonsense: another member may serve
   kNoStartTls,      // STARTTLS wanted and not offered or refused

@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "gateway/backends/choice.h"
 #include "gateway/backends/opening.h"
 #include "gateway/net/deadlines.h"
 #include "gateway/net/stream.h"
@@ -35,7 +36,7 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
         pool_(*owner.authority_.login_pool),
         id_(request.id),
         credentials_(request.credentials.Clone()),
-        order_(pool_.Order(credentials_.authentication_identity)) {}
+        roster_(owner.worker_.Roster(pool_)) {}
   ~Attempt() { Drop(); }
 
   [[nodiscard]] bool running() const { return running_; }
@@ -43,17 +44,24 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
   // Start begins with the first member.
   void Start() {
     running_ = true;
-    Open();
+    turn_ = pool_.NextTurn();
+    const bool any = Open();
+    // There is none: the answer comes from the loop, as every other.
+    if (!any) owner_.worker_.deadlines().Arm(*this, 0);
   }
 
  private:
-  [[nodiscard]] const config::Member& member() const {
-    return pool_.settings().members[order_[turn_]];
-  }
-
-  void Open() {
-    opening_ = std::make_unique<backends::Opening>(owner_.worker_, pool_, member(), false,
-                                                   std::string(), *this);
+  // Open begins with the member whose turn it is; false: there is no other to try.
+  bool Open() {
+    const auto chosen =
+        backends::Choose(*roster_, {pool_.settings().balance, credentials_.authentication_identity,
+                                    tried_, turn_, owner_.worker_.Now()});
+    if (!chosen) return false;
+    tried_.push_back(*chosen);
+    at_ = backends::Attempt((*roster_)[*chosen]);
+    opening_ = std::make_unique<backends::Opening>(owner_.worker_, pool_, at_.member(),
+                                                   backends::Purpose::kLogin, std::string(), *this);
+    return true;
   }
 
   void OnOpened(backends::Opening&) override {
@@ -97,6 +105,12 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
   }
 
   void OnDeadline() override {
+    if (tried_.empty()) {
+      const backends::Pool::Outage outage = pool_.WhyDown();
+      return End(Refusal(
+          outage.misconfigured ? LoginFailure::kBackendMisconfigured : LoginFailure::kUnavailable,
+          outage.text));
+    }
     timed_out_ = true;
     Trouble("timeout", "the backend did not answer in time");
   }
@@ -106,7 +120,8 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
     const protocols::ClientAction action = engine_->Next(input_, output);
     stream_->Write(output.view());
     if (std::holds_alternative<protocols::LoggedIn>(action)) {
-      backends::ReportSuccess(owner_.worker_, pool_, backends::Stage::kLogin, member());
+      backends::ReportSuccess(owner_.worker_, pool_, *at_.member(), backends::Stage::kLogin,
+                              backends::Purpose::kLogin);
       protocols::Buffer farewell;
       engine_->LogOut(farewell);
       stream_->Write(farewell.view());
@@ -126,23 +141,26 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
       if (failed->reason == protocols::BackendFailure::kUnencodable) {
         return End(Refusal(LoginFailure::kBadCredentials, detail));
       }
-      if (backends::IsMisconfigured(failed->reason)) {
+      if (!backends::MayRetry(failed->reason)) {
         return End(Refusal(LoginFailure::kBackendMisconfigured, detail));
       }
-      return Trouble(backends::CauseOf(*failed), detail);
+      return Trouble(backends::CauseOf(*failed), detail, backends::SignOf(failed->reason));
     }
   }
 
   // Trouble is the member's: it has said nothing about the credentials.
-  void Trouble(std::string_view cause, const std::string& detail) {
-    backends::ReportFailure(owner_.worker_, pool_, backends::Stage::kLogin, member(), cause,
-                            sasl::WithoutPassword(detail, credentials_));
+  void Trouble(std::string_view cause, const std::string& detail,
+               backends::Health::Sign sign = backends::Health::Sign::kFails) {
+    backends::ReportFailure(owner_.worker_, pool_, *at_.member(),
+                            {backends::Stage::kLogin, backends::Purpose::kLogin, sign, cause,
+                             sasl::WithoutPassword(detail, credentials_),
+                             credentials_.authentication_identity});
     NextMember(detail);
   }
 
   void NextMember(const std::string& detail) {
     Drop();
-    if (++turn_ < order_.size()) return Open();
+    if (Open()) return;
     Verdict verdict = Refusal(LoginFailure::kUnavailable, detail);
     verdict.timed_out = timed_out_;
     End(std::move(verdict));
@@ -162,8 +180,10 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
   const backends::Pool& pool_;
   const SessionId id_;
   const sasl::Credentials credentials_;
-  const std::vector<uint32_t> order_;  // of the pool's members
-  size_t turn_ = 0;
+  const std::shared_ptr<const backends::Roster> roster_;
+  uint64_t turn_ = 0;
+  std::vector<uint32_t> tried_;  // of the roster
+  backends::Attempt at_;
   bool running_ = false;
   bool timed_out_ = false;
   std::unique_ptr<backends::Opening> opening_;

@@ -59,10 +59,10 @@ tl::expected<BackendContexts, std::vector<std::string>> MakeBackendContexts(
   return contexts;
 }
 
-const std::shared_ptr<tls::Peer>& Peers::Of(const Pool& pool, const config::Member& member) {
+const std::shared_ptr<tls::Peer>& Peers::Of(const Pool& pool, const Member& member) {
   auto& peers = peers_[pool.index()];
   if (peers.size() >= kMaxPeersPerPool) peers.clear();
-  std::shared_ptr<tls::Peer>& peer = peers[{member.host, member.port}];
+  std::shared_ptr<tls::Peer>& peer = peers[member.name() + " " + member.tls_name()];
   if (!peer) {
     peer = std::make_shared<tls::Peer>(contexts_[pool.index()], pool.ServerName(member));
   }

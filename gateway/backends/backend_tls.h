@@ -35,18 +35,16 @@ class Peers {
   explicit Peers(BackendContexts contexts) { Use(std::move(contexts)); }
 
   // Of returns the peer that stands for `member` of a pool with TLS.
-  [[nodiscard]] const std::shared_ptr<tls::Peer>& Of(const Pool& pool,
-                                                     const config::Member& member);
+  [[nodiscard]] const std::shared_ptr<tls::Peer>& Of(const Pool& pool, const Member& member);
 
   // Use replaces the contexts, from the next connection on. What a backend was verified for under
   // another context is forgotten.
   void Use(BackendContexts contexts);
 
  private:
-  using MemberKey = std::pair<std::string, uint16_t>;
-
   BackendContexts contexts_;
-  std::vector<std::map<MemberKey, std::shared_ptr<tls::Peer>>> peers_;  // by Pool::index()
+  // By Pool::index(), then by name of the member and of its certificate.
+  std::vector<std::map<std::string, std::shared_ptr<tls::Peer>>> peers_;
 };
 
 }  // namespace gatepost::backends

@@ -7,25 +7,46 @@
 #include <fstream>
 #include <utility>
 
+#include "gateway/backends/common_capabilities.h"
 #include "protocols/buffer.h"
 
 namespace gatepost::backends {
 namespace {
 
-// FNV-1a with a final mix: stable across builds and machines, which std::hash is not.
-uint64_t StableHash(std::string_view a, std::string_view b) {
-  uint64_t hash = 14695981039346656037ULL;
-  const auto feed = [&hash](std::string_view text) {
-    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
-    hash = (hash ^ 0xFF) * 1099511628211ULL;  // a separator that no UTF-8 text holds
+Health::Settings HealthOf(const config::Pool& settings) {
+  return {settings.health_rise, settings.health_fall,
+          static_cast<uint64_t>(settings.slow_start.count())};
+}
+
+// ProtocolsOf returns the protocols that a pool may have to serve: those of the listeners, the
+// domains and the authorities that name it. Where none does, it is there for what names pools by
+// user, an authority or a file, and may be meant for any of theirs.
+std::vector<protocols::Protocol> ProtocolsOf(const config::Config& config,
+                                             const std::string& pool) {
+  std::vector<protocols::Protocol> named;
+  std::vector<protocols::Protocol> possible;
+  const auto add = [](std::vector<protocols::Protocol>& to, config::Protocol protocol) {
+    const protocols::Protocol own = FromConfig(protocol);
+    if (std::find(to.begin(), to.end(), own) == to.end()) to.push_back(own);
   };
-  feed(a);
-  feed(b);
-  hash ^= hash >> 33;
-  hash *= 0xff51afd7ed558ccdULL;
-  hash ^= hash >> 33;
-  hash *= 0xc4ceb9fe1a85ec53ULL;
-  return hash ^ hash >> 33;
+  const bool users_name_pools = std::any_of(
+      config.authorities.begin(), config.authorities.end(), [](const config::Authority& authority) {
+        return authority.kind == config::AuthorityKind::kPasswords;
+      });
+  for (const config::Listener& listener : config.listeners) {
+    if (listener.pool == pool || listener.inbound_pool == pool) add(named, listener.protocol);
+    if (users_name_pools) add(possible, listener.protocol);
+  }
+  for (const config::Authority& authority : config.authorities) {
+    if (authority.kind == config::AuthorityKind::kLogin && authority.pool == pool) {
+      add(named, authority.protocol);
+    }
+  }
+  for (const config::Route& route : config.routes) {
+    if (route.pool == pool) add(named, route.protocol);
+    if (route.users_file) add(possible, route.protocol);
+  }
+  return named.empty() ? possible : named;
 }
 
 // ReadPassword returns the first line of `file`, or what is wrong with it.
@@ -76,10 +97,6 @@ protocols::LoginMechanism FromConfig(config::LoginMechanism mechanism) {
   return protocols::LoginMechanism::kAuto;
 }
 
-std::string MemberName(const config::Member& member) {
-  return member.host + ":" + std::to_string(member.port);
-}
-
 uint16_t MinimumVersion(const config::Pool& pool) {
   constexpr uint16_t kTls10 = 0x0301;
   return static_cast<uint16_t>(kTls10 + static_cast<uint16_t>(pool.tls_minimum_version));
@@ -91,7 +108,7 @@ Pool::Pool(const config::Pool& settings, protocols::Protocol protocol, size_t in
       protocol_(protocol),
       index_(index),
       passwords_(std::move(passwords)),
-      trust_(settings.members.size()) {
+      health_(HealthOf(settings_)) {
   using observe::Metric;
   const std::string_view name = settings_.name;
   const std::string_view protocol_name = protocols::Name(protocol);
@@ -126,13 +143,22 @@ Pool::Pool(const config::Pool& settings, protocols::Protocol protocol, size_t in
   for (size_t i = 1; i < series_.failed_checks.size(); ++i) {
     series_.failed_checks[i] = tls_failure(tls::Name(static_cast<tls::FailedCheck>(i)));
   }
+  const auto lookups = [&](std::string_view label) {
+    return metrics.Counter(Metric::kBackendNameLookups, {name, protocol_name, label});
+  };
+  if (HasNames(settings_)) {
+    series_.lookups_ok = lookups("ok");
+    series_.lookups_failed = lookups("failed");
+  }
   series_.connect_duration =
       metrics.Histogram(Metric::kBackendConnectDuration, {name, protocol_name});
   series_.login_duration = metrics.Histogram(Metric::kBackendLoginDuration, {name, protocol_name});
-  for (const config::Member& member : settings_.members) {
-    series_.member_sessions.push_back(
-        metrics.Gauge(Metric::kBackendSessionsActive, {name, MemberName(member)}));
+  std::vector<MemberFacts> fixed;
+  for (const config::PoolMember& member : settings_.members) {
+    if (member.kind == config::MemberKind::kHost)
+      fixed.push_back({member.address, {}, member.weight});
   }
+  Renew(fixed);
 }
 
 tl::expected<sasl::Credentials, std::string> Pool::MasterLogin(const std::string& user) const {
@@ -162,21 +188,64 @@ tl::expected<sasl::Credentials, std::string> Pool::FixedLogin() const {
       sasl::Mechanism::kPlain, {}, *settings_.account, passwords_.account.Clone()};
 }
 
-std::string Pool::ServerName(const config::Member& member) const {
-  return settings_.server_name.value_or(member.host);
+std::string Pool::ServerName(const Member& member) const {
+  return settings_.server_name.value_or(member.tls_name());
 }
 
-std::vector<uint32_t> Pool::Order(std::string_view user) const {
-  std::vector<std::pair<uint64_t, uint32_t>> ranked;
-  ranked.reserve(settings_.members.size());
-  for (uint32_t i = 0; i < settings_.members.size(); ++i) {
-    ranked.emplace_back(StableHash(MemberName(settings_.members[i]), user), i);
+std::shared_ptr<const Roster> Pool::roster() const {
+  const std::lock_guard lock(mutex_);
+  return roster_;
+}
+
+bool Pool::Renew(const std::vector<MemberFacts>& facts) {
+  const auto before = roster();
+  auto now = std::make_shared<Roster>();
+  for (const MemberFacts& wanted : facts) {
+    const auto own = [&](const auto& member) { return member->facts() == wanted; };
+    // Two names may have the same address.
+    if (std::any_of(now->begin(), now->end(),
+                    [&](const auto& member) { return member->address() == wanted.address; })) {
+      continue;
+    }
+    const auto known = std::find_if(before->begin(), before->end(), own);
+    now->push_back(known != before->end() ? *known : std::make_shared<Member>(wanted, health_));
   }
-  std::sort(ranked.begin(), ranked.end(), std::greater<>());
-  std::vector<uint32_t> order;
-  order.reserve(ranked.size());
-  for (const auto& [hash, index] : ranked) order.push_back(index);
-  return order;
+  if (*now == *before) return false;
+  for (const auto& member : *before) {
+    if (std::find(now->begin(), now->end(), member) == now->end()) {
+      troubles_.Forget(member->address());
+    }
+  }
+  const std::lock_guard lock(mutex_);
+  roster_ = std::move(now);
+  return true;
+}
+
+bool HasNames(const config::Pool& settings) {
+  return std::any_of(
+      settings.members.begin(), settings.members.end(),
+      [](const config::PoolMember& member) { return member.kind != config::MemberKind::kHost; });
+}
+
+std::shared_ptr<Member> Pool::At(const config::Member& address) const {
+  const auto roster = this->roster();
+  const auto own = std::find_if(roster->begin(), roster->end(),
+                                [&](const auto& member) { return member->address() == address; });
+  return own != roster->end() ? *own : std::make_shared<Member>(MemberFacts{address, {}}, health_);
+}
+
+Pool::Outage Pool::WhyDown() const {
+  const auto roster = this->roster();
+  if (roster->empty()) return {false, "the pool's names have no addresses"};
+  Outage outage{true, "no member of the pool is up:"};
+  constexpr size_t kMaxTextBytes = 500;
+  for (const auto& member : *roster) {
+    const Health& health = member->health();
+    if (!health.misconfigured()) outage.misconfigured = false;
+    if (outage.text.size() > kMaxTextBytes) continue;
+    outage.text += " " + member->name() + " (" + member->problem() + ")";
+  }
+  return outage;
 }
 
 std::shared_ptr<const protocols::Capabilities> Pool::capabilities() const {
@@ -184,79 +253,46 @@ std::shared_ptr<const protocols::Capabilities> Pool::capabilities() const {
   return capabilities_;
 }
 
-void Pool::SetCapabilities(protocols::Capabilities capabilities) {
-  auto learnt = std::make_shared<const protocols::Capabilities>(std::move(capabilities));
+void Pool::RenewCapabilities() {
+  std::shared_ptr<const protocols::Capabilities> common;
+  const auto roster = this->roster();
+  for (const auto& member : *roster) {
+    const auto own = member->capabilities();
+    if (!own || !member->health().usable()) continue;
+    common =
+        common ? std::make_shared<const protocols::Capabilities>(CommonCapabilities(*common, *own))
+               : own;
+  }
+  if (!common) return;
   const std::lock_guard lock(mutex_);
-  if (!capabilities_ || *capabilities_ != *learnt) capabilities_.swap(learnt);
+  capabilities_.swap(common);
 }
 
 std::vector<std::pair<std::string, bool>> Pool::Trust() const {
   std::vector<std::pair<std::string, bool>> trust;
-  for (size_t i = 0; i < trust_.size(); ++i) {
-    const Believes believes = trust_[i].load(std::memory_order_relaxed);
-    if (believes == Believes::kUnknown) continue;
-    trust.emplace_back(MemberName(settings_.members[i]), believes == Believes::kYes);
+  const auto roster = this->roster();
+  for (const auto& member : *roster) {
+    if (const auto given = member->trust()) trust.emplace_back(member->name(), *given);
   }
   return trust;
-}
-
-void Pool::SetTrust(const config::Member& member, bool given) {
-  const auto found = std::find(settings_.members.begin(), settings_.members.end(), member);
-  if (found == settings_.members.end()) return;  // an authority's own
-  trust_[static_cast<size_t>(found - settings_.members.begin())].store(
-      given ? Believes::kYes : Believes::kNo, std::memory_order_relaxed);
-}
-
-bool Pool::probed() const {
-  const std::lock_guard lock(mutex_);
-  return probed_;
-}
-
-void Pool::SetProbed() {
-  const std::lock_guard lock(mutex_);
-  probed_ = true;
 }
 
 tl::expected<std::unique_ptr<Directory>, std::string> Directory::Make(const config::Config& config,
                                                                       observe::Metrics& metrics) {
   auto directory = std::make_unique<Directory>();
-  const auto add = [&](const config::Pool& settings,
-                       protocols::Protocol protocol) -> tl::expected<void, std::string> {
-    if (directory->Find(settings.name, protocol) != nullptr) return {};
-    Pool::Passwords passwords;
-    for (const auto& [file, password] :
-         {std::pair(&settings.master_password_file, &passwords.master),
-          std::pair(&settings.account_password_file, &passwords.account)}) {
-      if (!*file) continue;
-      auto read = ReadPassword(**file);
-      if (!read) return tl::unexpected("pool." + settings.name + ": " + read.error());
-      *password = std::move(*read);
-    }
-    directory->pools_.push_back(std::make_unique<Pool>(settings, protocol, directory->pools_.size(),
-                                                       metrics, std::move(passwords)));
-    return {};
-  };
-  const bool named = std::any_of(config.authorities.begin(), config.authorities.end(),
-                                 [](const config::Authority& authority) {
-                                   return authority.kind == config::AuthorityKind::kPasswords;
-                                 });
-  for (const config::Listener& listener : config.listeners) {
-    const protocols::Protocol protocol = FromConfig(listener.protocol);
-    for (const config::Pool& settings : config.pools) {
-      // With an authority that names pools (a password file) any pool may serve any protocol that
-      // its name is given for, so every pool is made for each protocol in use.
-      if (settings.name != listener.pool && settings.name != listener.inbound_pool && !named)
-        continue;
-      if (auto added = add(settings, protocol); !added) return tl::unexpected(added.error());
-    }
-  }
-  for (const config::Authority& authority : config.authorities) {
-    if (authority.kind != config::AuthorityKind::kLogin) continue;
-    for (const config::Pool& settings : config.pools) {
-      if (settings.name != authority.pool) continue;
-      if (auto added = add(settings, FromConfig(authority.protocol)); !added) {
-        return tl::unexpected(added.error());
+  for (const config::Pool& settings : config.pools) {
+    for (const protocols::Protocol protocol : ProtocolsOf(config, settings.name)) {
+      Pool::Passwords passwords;
+      for (const auto& [file, password] :
+           {std::pair(&settings.master_password_file, &passwords.master),
+            std::pair(&settings.account_password_file, &passwords.account)}) {
+        if (!*file) continue;
+        auto read = ReadPassword(**file);
+        if (!read) return tl::unexpected("pool." + settings.name + ": " + read.error());
+        *password = std::move(*read);
       }
+      directory->pools_.push_back(std::make_unique<Pool>(
+          settings, protocol, directory->pools_.size(), metrics, std::move(passwords)));
     }
   }
   return directory;

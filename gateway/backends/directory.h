@@ -1,7 +1,7 @@
-// The pools: their members, how to speak to them, which member a user meets, what they can do.
+// The pools: their members, how to speak to them, what they can do.
 //
-// Made once from the configuration, shared by all workers. Only the capabilities and the troubles
-// change, behind mutexes that are taken once a connection at most. Thread-safe.
+// Made once from the configuration, shared by all workers. Only the capabilities, the troubles and
+// the members' health change, behind mutexes that are taken once a connection at most. Thread-safe.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "gateway/backends/member.h"
 #include "gateway/backends/troubles.h"
 #include "gateway/observe/metrics.h"
 #include "protocols/engines.h"
@@ -29,11 +30,11 @@ namespace gatepost::backends {
 
 struct PoolSeries {
   observe::CounterId connected, refused, timeout, tls_failed, rejected, early_used, early_unused;
+  observe::CounterId lookups_ok, lookups_failed;  // where it has names
   observe::CounterId tls_full, tls_resumed, tls_timeout;
   std::array<observe::CounterId, static_cast<size_t>(tls::Failure::kCount)> tls_failures;
   std::array<observe::CounterId, static_cast<size_t>(tls::FailedCheck::kCount)> failed_checks;
   observe::HistogramId connect_duration, login_duration;
-  std::vector<observe::GaugeId> member_sessions;
 };
 
 // Pool is a pool as one protocol uses it.
@@ -59,23 +60,40 @@ class Pool {
   [[nodiscard]] tl::expected<sasl::Credentials, std::string> MasterLogin(
       const std::string& user) const;
   [[nodiscard]] tl::expected<sasl::Credentials, std::string> FixedLogin() const;
-  [[nodiscard]] std::string ServerName(const config::Member& member) const;
+  // ServerName returns the name that the member's certificate must carry.
+  [[nodiscard]] std::string ServerName(const Member& member) const;
 
-  // Order returns the members' indices in the order in which `user` should try them: rendezvous
-  // hashing, so that a user meets the same member from every replica, and losing one member moves
-  // only that member's users.
-  [[nodiscard]] std::vector<uint32_t> Order(std::string_view user) const;
+  // Who belongs to it now; never null. A worker has a copy of its own (Worker::Roster), so that a
+  // login takes no lock.
+  [[nodiscard]] std::shared_ptr<const Roster> roster() const;
+  // Renew makes it those with `facts`, in their order; who was there already stays, with all that
+  // is known of it. Returns whether anything is new.
+  bool Renew(const std::vector<MemberFacts>& facts);
+  // At returns the member that has this address, or one of its own where the pool has none: an
+  // authority may name any backend.
+  [[nodiscard]] std::shared_ptr<Member> At(const config::Member& address) const;
 
-  // What the members offered last; null until learnt.
+  // NextTurn counts the logins of the pool, for those that go round.
+  [[nodiscard]] uint64_t NextTurn() const { return turns_.fetch_add(1, std::memory_order_relaxed); }
+
+  // Why no member can be used, while none is usable.
+  struct Outage {
+    bool misconfigured;  // all of them: no waiting will mend it
+    std::string text;    // for the log
+  };
+  [[nodiscard]] Outage WhyDown() const;
+
+  // What clients are shown before their login: all that every usable member offers, of those whose
+  // capabilities are known. Null until one is; while no member is usable, as it was last.
   [[nodiscard]] std::shared_ptr<const protocols::Capabilities> capabilities() const;
-  void SetCapabilities(protocols::Capabilities capabilities);
-  // Whether the first attempt to learn them has ended, well or not.
-  [[nodiscard]] bool probed() const;
-  void SetProbed();
+  // RenewCapabilities is for who changed a member's capabilities or health.
+  void RenewCapabilities();
+  // Whether the first look at each member has ended, well or not.
+  [[nodiscard]] bool probed() const { return probed_.load(std::memory_order_relaxed); }
+  void SetProbed() { probed_.store(true, std::memory_order_relaxed); }
   // Whether each member believed the last introduction of a client; a member of whom that is not
   // known is left out.
   [[nodiscard]] std::vector<std::pair<std::string, bool>> Trust() const;
-  void SetTrust(const config::Member& member, bool given);
   [[nodiscard]] Troubles& troubles() const { return troubles_; }
 
  private:
@@ -83,13 +101,14 @@ class Pool {
   protocols::Protocol protocol_;
   size_t index_;
   Passwords passwords_;
+  Health::Settings health_;
+  mutable std::atomic<uint64_t> turns_{0};
   PoolSeries series_;
   mutable Troubles troubles_;
   mutable std::mutex mutex_;
+  std::shared_ptr<const Roster> roster_ = std::make_shared<Roster>();
   std::shared_ptr<const protocols::Capabilities> capabilities_;
-  bool probed_ = false;
-  enum class Believes : uint8_t { kUnknown, kNo, kYes };
-  std::vector<std::atomic<Believes>> trust_;  // of the members
+  std::atomic<bool> probed_{false};
 };
 
 class Directory {
@@ -107,12 +126,12 @@ class Directory {
   std::vector<std::unique_ptr<Pool>> pools_;
 };
 
+// HasNames tells whether some of the pool's members are found by the DNS.
+[[nodiscard]] bool HasNames(const config::Pool& settings);
+
 // FromConfig translates the configuration's words.
 [[nodiscard]] protocols::Protocol FromConfig(config::Protocol protocol);
 [[nodiscard]] protocols::LoginMechanism FromConfig(config::LoginMechanism mechanism);
-
-// MemberName returns "host:port", as logs and metrics have it.
-[[nodiscard]] std::string MemberName(const config::Member& member);
 
 // MinimumVersion returns the oldest TLS version that the pool's backends may have, as on the wire.
 [[nodiscard]] uint16_t MinimumVersion(const config::Pool& pool);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/backends/opening.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 #include <variant>
@@ -62,6 +63,7 @@ std::string Describe(const protocols::Failed& failed) {
   static constexpr std::array<std::string_view,
                               static_cast<size_t>(protocols::BackendFailure::kCount)>
       kTexts = {"the backend refuses service",
+                "the backend shuts down",
                 "the backend is temporarily unavailable",
                 "the backend broke the protocol",
                 "the backend does not offer STARTTLS",
@@ -76,8 +78,8 @@ std::string Describe(const protocols::Failed& failed) {
 std::string_view CauseOf(const protocols::Failed& failed) {
   static constexpr std::array<std::string_view,
                               static_cast<size_t>(protocols::BackendFailure::kCount)>
-      kNames = {"refuses_service", "unavailable", "protocol",   "no_starttls",
-                "no_mechanism",    "injection",   "unencodable"};
+      kNames = {"refuses_service", "shutting_down", "unavailable", "protocol",
+                "no_starttls",     "no_mechanism",  "injection",   "unencodable"};
   return kNames[static_cast<size_t>(failed.reason)];
 }
 
@@ -102,24 +104,37 @@ std::string CountFailure(Worker& worker, const Pool& pool, const net::Stream& st
   return "tls_" + std::string(tls::Name(failure));
 }
 
+Health::Sign SignOf(protocols::BackendFailure reason) {
+  if (reason == protocols::BackendFailure::kShuttingDown) return Health::Sign::kLeaves;
+  return IsMisconfigured(reason) ? Health::Sign::kMisconfigured : Health::Sign::kFails;
+}
+
+bool MayRetry(protocols::BackendFailure reason) {
+  return !IsMisconfigured(reason) && reason != protocols::BackendFailure::kUnencodable;
+}
+
 bool IsMisconfigured(protocols::BackendFailure reason) {
   using protocols::BackendFailure;
   return reason == BackendFailure::kNoStartTls || reason == BackendFailure::kNoMechanism ||
          reason == BackendFailure::kInjection;
 }
 
-Opening::Opening(Worker& worker, const Pool& pool, const config::Member& member, bool learn,
+Opening::Opening(Worker& worker, const Pool& pool, std::shared_ptr<Member> member, Purpose purpose,
                  std::string proxy_header, Observer& observer)
     : worker_(worker),
       pool_(pool),
-      member_(member),
+      member_(std::move(member)),
       observer_(&observer),
-      learn_(learn),
+      purpose_(purpose),
       proxy_header_(std::move(proxy_header)),
       dial_started_ns_(uv_hrtime()),
-      dial_(std::make_unique<net::Dial>(worker.loop(), worker.resolver(), worker.deadlines(),
-                                        member.host, member.port, pool.settings().connect_timeout,
-                                        *this)) {}
+      dial_(std::make_unique<net::Dial>(
+          worker.loop(), worker.resolver(), worker.deadlines(), member_->address().host,
+          member_->address().port,
+          purpose == Purpose::kCheck
+              ? std::min(pool.settings().connect_timeout, pool.settings().health_timeout)
+              : pool.settings().connect_timeout,
+          *this)) {}
 
 Opening::~Opening() {
   if (stream_) worker_.Bury(std::move(stream_));
@@ -133,12 +148,12 @@ void Opening::OnDialed(net::Dial&) {
                                                                       : series.refused);
     static constexpr std::array<std::string_view, static_cast<size_t>(net::Dial::Result::kCount)>
         kCauses = {"", "unreachable", "connect_timeout", "unresolved"};
-    return Fail(State::kFailed, kCauses[static_cast<size_t>(dial->result())], dial->error());
+    return Fail(Health::Sign::kFails, kCauses[static_cast<size_t>(dial->result())], dial->error());
   }
   const net::Address remote = dial->address();
   stream_ = std::make_unique<net::Stream>(worker_.io(), dial->TakeConnection(), *this);
   if (LeadsToUs(worker_.runtime(), remote, *stream_)) {
-    return Fail(State::kMisconfigured, "own_address",
+    return Fail(Health::Sign::kMisconfigured, "own_address",
                 remote.Text() + " is one of our own listeners: sessions would go in circles");
   }
   worker_.shard().Add(series.connected);
@@ -153,9 +168,12 @@ void Opening::OnDialed(net::Dial&) {
   facts.tls = FromConfig(settings.tls);
   facts.authenticate = settings.login != config::BackendLogin::kNone;
   facts.login_mechanism = FromConfig(settings.login_mechanism);
-  if (!learn_) facts.known_capabilities = pool_.capabilities();
+  if (purpose_ == Purpose::kLogin) facts.known_capabilities = member_->capabilities();
   engine_ = protocols::MakeClientEngine(pool_.protocol(), std::move(facts));
-  worker_.deadlines().Arm(*this, static_cast<uint64_t>(settings.login_timeout.count()));
+  worker_.deadlines().Arm(
+      *this, static_cast<uint64_t>(
+                 (purpose_ == Purpose::kCheck ? settings.health_timeout : settings.login_timeout)
+                     .count()));
   stream_->ResumeReading();
   if (settings.tls == config::BackendTls::kImplicit) {
     StartTls();
@@ -165,7 +183,7 @@ void Opening::OnDialed(net::Dial&) {
 }
 
 void Opening::StartTls() {
-  stream_->StartTls(worker_.peers().Of(pool_, member_));
+  stream_->StartTls(worker_.peers().Of(pool_, *member_));
 }
 
 void Opening::OnPlaintext(net::Stream&, net::Bytes plaintext) {
@@ -183,10 +201,10 @@ void Opening::OnStreamEvent(net::Stream&, net::Stream::Event event) {
       if (pool_.settings().tls == config::BackendTls::kStartTls) engine_->TlsStarted();
       return Talk();
     case net::Stream::Event::kEnd:
-      return Fail(State::kFailed, "closed", "the backend closed the connection");
+      return Fail(Health::Sign::kFails, "closed", "the backend closed the connection");
     case net::Stream::Event::kFailed: {
       const std::string cause = CountFailure(worker_, pool_, *stream_);
-      return Fail(State::kFailed, cause,
+      return Fail(Health::Sign::kFails, cause,
                   (cause.starts_with("tls_") ? "TLS with the backend: " : "") + stream_->error());
     }
     case net::Stream::Event::kDrained:
@@ -199,7 +217,7 @@ void Opening::OnDeadline() {
     worker_.shard().Add(pool_.series().tls_failed);
     worker_.shard().Add(pool_.series().tls_timeout);
   }
-  Fail(State::kFailed, "timeout", "the backend did not answer in time");
+  Fail(Health::Sign::kFails, "timeout", "the backend did not answer in time");
 }
 
 void Opening::Talk() {
@@ -211,23 +229,22 @@ void Opening::Talk() {
     if (state_ != State::kOpening) return;
     net::Deadlines::Disarm(*this);
     state_ = State::kReady;
-    ReportSuccess(worker_, pool_, Stage::kOpening, member_);
+    ReportSuccess(worker_, pool_, *member_, Stage::kOpening, purpose_);
     return observer_->OnOpened(*this);
   }
   const auto* failed = std::get_if<protocols::Failed>(&action);
   if (failed == nullptr) return;
   worker_.shard().Add(pool_.series().rejected);
-  Fail(IsMisconfigured(failed->reason) ? State::kMisconfigured : State::kFailed, CauseOf(*failed),
-       Describe(*failed));
+  Fail(SignOf(failed->reason), CauseOf(*failed), Describe(*failed));
 }
 
-void Opening::Fail(State state, std::string_view cause, std::string error) {
+void Opening::Fail(Health::Sign sign, std::string_view cause, std::string error) {
   net::Deadlines::Disarm(*this);
   // One that was ready may be given up by the backend when it likes.
-  if (state_ == State::kOpening) {
-    ReportFailure(worker_, pool_, Stage::kOpening, member_, cause, error);
+  if (state_ == State::kOpening || sign == Health::Sign::kLeaves) {
+    ReportFailure(worker_, pool_, *member_, {Stage::kOpening, purpose_, sign, cause, error, {}});
   }
-  state_ = state;
+  state_ = sign == Health::Sign::kMisconfigured ? State::kMisconfigured : State::kFailed;
   error_ = std::move(error);
   engine_.reset();
   if (stream_) worker_.Bury(std::move(stream_));

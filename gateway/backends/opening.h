@@ -10,8 +10,10 @@
 #include <string>
 #include <string_view>
 
-#include "config/schema.h"
 #include "gateway/backends/directory.h"
+#include "gateway/backends/health.h"
+#include "gateway/backends/member.h"
+#include "gateway/backends/reports.h"
 #include "gateway/net/deadlines.h"
 #include "gateway/net/dialer.h"
 #include "gateway/net/stream.h"
@@ -44,17 +46,18 @@ class Opening final : private net::Deadlines::Entry,
     ~Observer() = default;
   };
 
-  // What to expect from the backend is asked anew when `learn`, else taken from the pool.
+  // A check asks anew what the backend offers, has time-outs of its own and tells the member's
+  // health; else what the member is known to offer is taken for granted.
   // `proxy_header` says for which client the connection is, where the pool forwards that; empty:
   // for nobody, it is our own.
-  Opening(Worker& worker, const Pool& pool, const config::Member& member, bool learn,
+  Opening(Worker& worker, const Pool& pool, std::shared_ptr<Member> member, Purpose purpose,
           std::string proxy_header, Observer& observer);
   ~Opening();
 
   [[nodiscard]] State state() const { return state_; }
   // Why it failed, for the log; may hold any bytes that the backend sent.
   [[nodiscard]] const std::string& error() const { return error_; }
-  [[nodiscard]] const config::Member& member() const { return member_; }
+  [[nodiscard]] const std::shared_ptr<Member>& member() const { return member_; }
   void SetObserver(Observer& observer) { observer_ = &observer; }
 
   // Once, in kReady. The stream's events go to `observer`; the engine waits for LogIn.
@@ -76,13 +79,13 @@ class Opening final : private net::Deadlines::Entry,
   void StartTls();
   void Talk();
   // `cause` is what the log counts failures by, `error` says it in full.
-  void Fail(State state, std::string_view cause, std::string error);
+  void Fail(Health::Sign sign, std::string_view cause, std::string error);
 
   Worker& worker_;
   const Pool& pool_;
-  config::Member member_;
+  const std::shared_ptr<Member> member_;
   Observer* observer_;
-  const bool learn_;
+  const Purpose purpose_;
   std::string proxy_header_;  // until the connection is there
   State state_ = State::kOpening;
   uint64_t dial_started_ns_;
@@ -100,6 +103,11 @@ class Opening final : private net::Deadlines::Entry,
 // CountFailure counts the failure of a backend's stream, and returns its cause in one word, for
 // ReportFailure; where TLS failed it begins with "tls_".
 [[nodiscard]] std::string CountFailure(Worker& worker, const Pool& pool, const net::Stream& stream);
+// SignOf is what it says of the member's health.
+[[nodiscard]] Health::Sign SignOf(protocols::BackendFailure reason);
+// MayRetry tells after which failures another member may be asked: where the backend did not serve,
+// and not where it answered, or where another one of the pool would do no better.
+[[nodiscard]] bool MayRetry(protocols::BackendFailure reason);
 // IsMisconfigured tells the failures that no other member and no waiting will mend.
 [[nodiscard]] bool IsMisconfigured(protocols::BackendFailure reason);
 

@@ -1,7 +1,9 @@
-// Learns what each pool's members can do: connects, asks for the capabilities, leaves.
+// Looks at every member of every pool: connects, does TLS, waits for the greeting, asks what it can
+// do, leaves. One connection of the process to a member at a time.
 //
-// Runs on the first worker's loop; clients are shown what was learnt last. A pool that is not known
-// yet is asked every few seconds, a known one once a minute.
+// Runs on the first worker's loop. Each member is looked at once an interval of its pool, with some
+// jitter, sooner where something seems wrong or may be well again. What was learnt is what clients
+// are shown before their login.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -14,15 +16,20 @@ class Worker;
 
 namespace gatepost::backends {
 
+class Pool;
+
 class Prober {
  public:
-  // Begins at once with every pool.
+  // Begins at once with every member.
   explicit Prober(Worker& worker);
   ~Prober();
 
+  // Use looks at the members that `pool` has now.
+  void Use(const Pool& pool);
+
  private:
-  class Probe;
-  std::vector<std::unique_ptr<Probe>> probes_;
+  class Checks;
+  std::vector<std::unique_ptr<Checks>> pools_;  // by Pool::index()
 };
 
 }  // namespace gatepost::backends

@@ -20,14 +20,13 @@ constexpr uint64_t kRetryMs = 5'000;  // after a failure
 // Shelf holds the connections of one member.
 class ReadyStore::Shelf final : private net::Deadlines::Entry, public Opening::Observer {
  public:
-  Shelf(Worker& worker, const Pool& pool, const config::Member& member)
-      : worker_(worker), pool_(pool), member_(member) {
+  Shelf(Worker& worker, const Pool& pool, std::shared_ptr<Member> member)
+      : worker_(worker), pool_(pool), member_(std::move(member)) {
     Fill();
   }
 
-  [[nodiscard]] bool Holds(const Pool& pool, const config::Member& member) const {
-    return &pool == &pool_ && member == member_;
-  }
+  [[nodiscard]] bool IsOf(const Pool& pool) const { return &pool == &pool_; }
+  [[nodiscard]] bool Holds(const Member& member) const { return &member == member_.get(); }
 
   // The youngest, which is the least likely to be given up by the backend just now.
   [[nodiscard]] std::unique_ptr<Opening> Take(Opening::Observer& observer) {
@@ -44,9 +43,11 @@ class ReadyStore::Shelf final : private net::Deadlines::Entry, public Opening::O
 
  private:
   void Fill() {
+    // No use to knock there: the checks find out when it is back.
+    if (!member_->health().usable()) return worker_.deadlines().Arm(*this, kRetryMs);
     while (items_.size() < pool_.settings().ready_connections) {
-      items_.push_back(
-          std::make_unique<Opening>(worker_, pool_, member_, false, std::string(), *this));
+      items_.push_back(std::make_unique<Opening>(worker_, pool_, member_, Purpose::kLogin,
+                                                 std::string(), *this));
     }
     worker_.deadlines().Arm(*this, kRenewMs / pool_.settings().ready_connections);
   }
@@ -68,25 +69,35 @@ class ReadyStore::Shelf final : private net::Deadlines::Entry, public Opening::O
 
   Worker& worker_;
   const Pool& pool_;
-  const config::Member member_;
+  const std::shared_ptr<Member> member_;
   std::vector<std::unique_ptr<Opening>> items_;  // the oldest first
 };
 
-ReadyStore::ReadyStore(Worker& worker) {
-  for (const auto& pool : worker.runtime().directory->pools()) {
-    if (pool->settings().ready_connections == 0) continue;
-    for (const config::Member& member : pool->settings().members) {
-      shelves_.push_back(std::make_unique<Shelf>(worker, *pool, member));
+ReadyStore::ReadyStore(Worker& worker) : worker_(worker) {
+  for (const auto& pool : worker.runtime().directory->pools()) Use(*pool);
+}
+
+void ReadyStore::Use(const Pool& pool) {
+  if (pool.settings().ready_connections == 0) return;
+  const Roster& roster = *worker_.Roster(pool);
+  std::erase_if(shelves_, [&](const auto& shelf) {
+    return shelf->IsOf(pool) && std::none_of(roster.begin(), roster.end(), [&](const auto& member) {
+             return shelf->Holds(*member);
+           });
+  });
+  for (const auto& member : roster) {
+    if (std::none_of(shelves_.begin(), shelves_.end(),
+                     [&](const auto& shelf) { return shelf->Holds(*member); })) {
+      shelves_.push_back(std::make_unique<Shelf>(worker_, pool, member));
     }
   }
 }
 
 ReadyStore::~ReadyStore() = default;
 
-std::unique_ptr<Opening> ReadyStore::Take(const Pool& pool, const config::Member& member,
-                                          Opening::Observer& observer) {
+std::unique_ptr<Opening> ReadyStore::Take(const Member& member, Opening::Observer& observer) {
   for (const auto& shelf : shelves_) {
-    if (shelf->Holds(pool, member)) return shelf->Take(observer);
+    if (shelf->Holds(member)) return shelf->Take(observer);
   }
   return nullptr;
 }

@@ -9,7 +9,6 @@
 #include <memory>
 #include <vector>
 
-#include "config/schema.h"
 #include "gateway/backends/opening.h"
 
 namespace gatepost::backends {
@@ -19,12 +18,16 @@ class ReadyStore {
   explicit ReadyStore(Worker& worker);
   ~ReadyStore();
 
+  // Use keeps connections to the members that `pool` has now.
+  void Use(const Pool& pool);
+
   // Take returns a ready connection to `member` whose events go to `observer`, or null.
-  [[nodiscard]] std::unique_ptr<Opening> Take(const Pool& pool, const config::Member& member,
-                                              Opening::Observer& observer);
+  [[nodiscard]] std::unique_ptr<Opening> Take(const Member& member, Opening::Observer& observer);
 
  private:
   class Shelf;
+
+  Worker& worker_;
   std::vector<std::unique_ptr<Shelf>> shelves_;  // one a member
 };
 

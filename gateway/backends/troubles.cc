@@ -2,9 +2,7 @@
 #include "gateway/backends/troubles.h"
 
 #include <algorithm>
-
-#include "gateway/backends/directory.h"
-#include "gateway/worker.h"
+#include <utility>
 
 namespace gatepost::backends {
 namespace {
@@ -64,28 +62,14 @@ std::optional<Troubles::Recovery> Troubles::Works(Stage stage, const config::Mem
   return recovery;
 }
 
-void ReportFailure(Worker& worker, const Pool& pool, Stage stage, const config::Member& member,
-                   std::string_view cause, std::string_view detail) {
-  const auto kept_back = pool.troubles().Failed(stage, member, cause, worker.Now());
-  if (!kept_back) return;
-  worker.log().Write(observe::Level::kWarning, "backend_failed",
-                     {{"pool", pool.settings().name},
-                      {"protocol", protocols::Name(pool.protocol())},
-                      {"backend", MemberName(member)},
-                      {"cause", cause},
-                      {"kept_back", *kept_back},
-                      {"detail", detail}});
-}
-
-void ReportSuccess(Worker& worker, const Pool& pool, Stage stage, const config::Member& member) {
-  const auto recovery = pool.troubles().Works(stage, member, worker.Now());
-  if (!recovery) return;
-  worker.log().Write(observe::Level::kInfo, "backend_recovered",
-                     {{"pool", pool.settings().name},
-                      {"protocol", protocols::Name(pool.protocol())},
-                      {"backend", MemberName(member)},
-                      {"failures", recovery->failures},
-                      {"duration_ms", recovery->lasted_ms}});
+void Troubles::Forget(const config::Member& member) {
+  const std::lock_guard lock(mutex_);
+  const auto found = members_.find({member.host, member.port});
+  if (found == members_.end()) return;
+  for (const Trouble& trouble : found->second) {
+    if (trouble.failing) --failing_;
+  }
+  members_.erase(found);
 }
 
 }  // namespace gatepost::backends

@@ -18,13 +18,7 @@
 
 #include "config/schema.h"
 
-namespace gatepost {
-class Worker;
-}
-
 namespace gatepost::backends {
-
-class Pool;
 
 // How far an attempt came: a member that greets may still fail at every login.
 // With kTrust it serves, but does not believe who the client is.
@@ -39,6 +33,9 @@ class Troubles {
   // same cause were kept back since the last line, or nothing where this one is, too.
   [[nodiscard]] std::optional<uint64_t> Failed(Stage stage, const config::Member& member,
                                                std::string_view cause, uint64_t now_ms);
+
+  // Forget is for a member that is none any more.
+  void Forget(const config::Member& member);
 
   // Works notes that `stage` went well. Returns what a line should say about it, or nothing where
   // no line said that the member fails.
@@ -65,13 +62,5 @@ class Troubles {
   std::mutex mutex_;
   std::map<MemberKey, std::vector<Trouble>> members_;
 };
-
-// ReportFailure notes a failure and writes `event=backend_failed` where it is news. `detail`: one
-// line, without secrets.
-void ReportFailure(Worker& worker, const Pool& pool, Stage stage, const config::Member& member,
-                   std::string_view cause, std::string_view detail);
-
-// ReportSuccess writes `event=backend_recovered` where that is news.
-void ReportSuccess(Worker& worker, const Pool& pool, Stage stage, const config::Member& member);
 
 }  // namespace gatepost::backends

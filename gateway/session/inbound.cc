@@ -28,10 +28,7 @@ Session::Wait Session::BeginInbound() {
   login_->introduction.reset();
   login_->credentials.emplace();  // nobody's
   login_->backend_decides = false;
-  login_->backend.reset();
-  login_->order = pool_->Order(client_address_.Host());
-  login_->attempt = 0;
-  return OpenBackend();
+  return BeginPool();
 }
 
 Session::Wait Session::InboundFailed(std::string_view detail) {

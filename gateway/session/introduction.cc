@@ -69,20 +69,17 @@ void Session::Introduce() {
 // ReportTrust notes whether the backend believed the introduction, once it has answered the login.
 void Session::ReportTrust() {
   if (!login_->introduction) return;
-  const config::Member& member = MemberOf(*login_);
+  backends::Member& member = *login_->attempt.member();
   protocols::Trust trust = login_->client->trust();
   if (trust == protocols::Trust::kUnknown) {
     // IMAP: Dovecot before 2.4 never says. One that has said so, and does not now, means no.
-    const auto known = pool_->Trust();
-    const std::string name = backends::MemberName(member);
-    const bool has_said = std::any_of(known.begin(), known.end(),
-                                      [&](const auto& other) { return other.first == name; });
-    if (!has_said) {
-      if (pool_->troubles().Failed(backends::Stage::kTrust, member, "unconfirmed", Now()) == 0) {
+    if (!member.trust()) {
+      if (pool_->troubles().Failed(backends::Stage::kTrust, member.address(), "unconfirmed",
+                                   Now()) == 0) {
         worker_.log().Write(observe::Level::kInfo, "forwarding_unconfirmed",
                             {{"pool", pool_->settings().name},
                              {"protocol", protocols::Name(pool_->protocol())},
-                             {"backend", name},
+                             {"backend", member.name()},
                              {"detail", "it does not say whether it believes who the client is"}});
       }
       return;
@@ -90,11 +87,20 @@ void Session::ReportTrust() {
     trust = protocols::Trust::kRefused;
   }
   const bool given = trust == protocols::Trust::kGiven;
-  pool_->SetTrust(member, given);
-  if (given) return backends::ReportSuccess(worker_, *pool_, backends::Stage::kTrust, member);
-  backends::ReportFailure(worker_, *pool_, backends::Stage::kTrust, member, "not_trusted",
-                          "the backend does not take our word for who the client is: it takes all "
-                          "clients for the gateway");
+  member.SetTrust(given);
+  using backends::Purpose;
+  using backends::Stage;
+  if (given) {
+    return backends::ReportSuccess(worker_, *pool_, member, Stage::kTrust, Purpose::kLogin);
+  }
+  backends::ReportFailure(worker_, *pool_, member,
+                          {Stage::kTrust,
+                           Purpose::kLogin,
+                           backends::Health::Sign::kFails,
+                           "not_trusted",
+                           "the backend does not take our word for who the client is: it takes all "
+                           "clients for the gateway",
+                           {}});
 }
 
 }  // namespace gatepost::session

@@ -25,9 +25,11 @@ struct Session::Login {
   const auth::AuthorityRuntime* authority = nullptr;  // whose the verdict was
   bool backend_decides = false;  // the verdict: a refusal by the backend is one of the client
   std::shared_ptr<const protocols::Introduction> introduction;  // of the client, to the backend
-  std::optional<config::Member> backend;                        // instead of the pool's members
-  std::vector<uint32_t> order;                                  // of the pool's members
-  size_t attempt = 0;
+  backends::Attempt attempt;                                    // at the member whose turn it is
+  uint64_t turn = 0;                                            // of the pool's
+  bool only = false;                                            // no other may serve instead
+  std::shared_ptr<const backends::Roster> roster;  // of the pool, as it was at the first try
+  std::vector<uint32_t> tried;                     // of the roster
   std::unique_ptr<backends::Opening> opening;
   bool early = false;      // the opening was begun before the client's login
   bool waited = false;     // the connection was opened before it was needed

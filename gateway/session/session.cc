@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "gateway/auth/user_names.h"
+#include "gateway/backends/choice.h"
 #include "gateway/session/login.h"
 #include "gateway/worker.h"
 #include "protocols/engines.h"
@@ -57,7 +58,9 @@ Session::Session(Worker& worker, auth::SessionId id, const ListenerRuntime& list
       last_activity_ms_(accepted_ms_),
       client_(std::make_unique<Stream>(worker.io(), std::move(connection), *this)) {}
 
-Session::~Session() = default;
+Session::~Session() {
+  SetMember(nullptr);
+}
 
 void Session::Begin() {
   if (listener_.settings.proxy_protocol == config::ProxyProtocol::kOff) {
@@ -393,6 +396,13 @@ Session::Wait Session::BeginBackend() {
   login_->verdict.reset();
   login_->introduction.reset();  // of an earlier attempt
   login_->exchanged = false;
+  // The authority's word, else the user's own route, else its domain's, else the listener's pool.
+  if (verdict.pool.empty() && !verdict.backend) {
+    if (auto route = worker_.runtime().routes->Find(listener_.protocol, user_)) {
+      verdict.pool = std::move(route->pool);
+      verdict.backend = std::move(route->backend);
+    }
+  }
   pool_ = verdict.pool.empty()
               ? listener_.pool
               : worker_.runtime().directory->Find(verdict.pool, listener_.protocol);
@@ -406,28 +416,60 @@ Session::Wait Session::BeginBackend() {
   auto account = ChooseAccount(verdict);
   if (!account) return Fail(LoginFailure::kBackendMisconfigured, account.error());
   login_->credentials = *std::move(account);
-  login_->backend = std::move(verdict.backend);
-  login_->order = pool_->Order(user_);
-  login_->attempt = 0;
+  if (!verdict.backend) return BeginPool();
+  login_->only = true;
+  login_->attempt = backends::Attempt(pool_->At(*verdict.backend));
+  const backends::Member& member = *login_->attempt.member();
+  if (!member.health().usable()) {
+    return Fail(member.health().misconfigured() ? LoginFailure::kBackendMisconfigured
+                                                : LoginFailure::kUnavailable,
+                member.name() + " is down: " + member.problem());
+  }
   return OpenBackend();
+}
+
+// BeginPool begins with the member of the pool that is the first choice.
+Session::Wait Session::BeginPool() {
+  login_->only = false;
+  login_->tried.clear();
+  if (ChooseMember()) return OpenBackend();
+  const backends::Pool::Outage outage = pool_->WhyDown();
+  return Fail(
+      outage.misconfigured ? LoginFailure::kBackendMisconfigured : LoginFailure::kUnavailable,
+      outage.text);
+}
+
+bool Session::ChooseMember() {
+  if (login_->tried.empty()) {
+    login_->turn = pool_->NextTurn();
+    login_->roster = worker_.Roster(*pool_);
+  }
+  const backends::Roster& roster = *login_->roster;
+  const std::string key = inbound_ ? client_address_.Host() : user_;
+  const auto chosen = backends::Choose(
+      roster, {pool_->settings().balance, key, login_->tried, login_->turn, Now()});
+  if (!chosen) return false;
+  login_->tried.push_back(*chosen);
+  login_->attempt = backends::Attempt(roster[*chosen]);
+  return true;
 }
 
 // OpenBackend begins to connect to the member whose turn it is, unless that has begun already or a
 // connection lies ready (and `fresh` does not forbid it).
 Session::Wait Session::OpenBackend(bool fresh) {
-  const config::Member& member = MemberOf(*login_);
-  backend_name_ = backends::MemberName(member);
+  const std::shared_ptr<backends::Member>& member = login_->attempt.member();
+  backend_name_ = member->name();
   std::unique_ptr<backends::Opening>& opening = login_->opening;
   if (login_->early && opening->member() == member) {
     EndEarly(true);
   } else {
     EndEarly(false);
-    if (!fresh) opening = worker_.ready_store().Take(*pool_, member, *this);
+    if (!fresh) opening = worker_.ready_store().Take(*member, *this);
   }
   login_->waited = opening != nullptr;
   if (!opening) {
-    opening =
-        std::make_unique<backends::Opening>(worker_, *pool_, member, false, ProxyHeader(), *this);
+    opening = std::make_unique<backends::Opening>(worker_, *pool_, member,
+                                                  backends::Purpose::kLogin, ProxyHeader(), *this);
   }
   return Enter(Phase::kConnecting);
 }
@@ -486,7 +528,8 @@ Session::Wait Session::DoBackendLogin() {
           [&](protocols::Ready&) { return Wait::kBackend; },  // comes only without credentials
           [&](protocols::Challenged& challenged) { return BeginExchange(challenged.message); },
           [&](protocols::LoggedIn& logged_in) {
-            backends::ReportSuccess(worker_, *pool_, backends::Stage::kLogin, MemberOf(*login_));
+            backends::ReportSuccess(worker_, *pool_, *login_->attempt.member(),
+                                    backends::Stage::kLogin, backends::Purpose::kLogin);
             worker_.shard().Observe(pool_->series().login_duration,
                                     static_cast<double>(Now() - phase_started_ms_) / 1e3);
             if (!relay_ && !inbound_ && !AdmitUser()) {
@@ -502,6 +545,7 @@ Session::Wait Session::DoBackendLogin() {
                 !QuotesPassword(refused.text)) {
               login_->message = refused.text;
             }
+            if (!IsTemporary(refused.reason)) login_->attempt.member()->health().LoginAnswered();
             // Where another authority has accepted the client, its password is not what is
             // wrong, and it must not be told so.
             return Fail(login_->backend_decides || IsTemporary(refused.reason)
@@ -515,33 +559,34 @@ Session::Wait Session::DoBackendLogin() {
             if (failed.reason == protocols::BackendFailure::kUnencodable) {
               return Fail(LoginFailure::kBadCredentials, detail);
             }
-            if (backends::IsMisconfigured(failed.reason)) {
-              ReportLoginFailure(backends::CauseOf(failed), detail);
+            if (!backends::MayRetry(failed.reason)) {
+              ReportLoginFailure(backends::CauseOf(failed), detail,
+                                 backends::SignOf(failed.reason));
               return Fail(LoginFailure::kBackendMisconfigured, detail);
             }
-            return NextBackend(backends::CauseOf(failed), detail);
+            return NextBackend(backends::CauseOf(failed), detail, backends::SignOf(failed.reason));
           }},
       action);
 }
 
-// NextBackend tries the pool's next member, or gives up. `detail` may be the dropped stream's own
-// text: what is buried lives until the end of the loop iteration.
-Session::Wait Session::NextBackend(std::string_view cause, const std::string& detail) {
+// NextBackend tries another member of the pool, or gives up. `detail` may be the dropped stream's
+// own text: what is buried lives until the end of the loop iteration.
+Session::Wait Session::NextBackend(std::string_view cause, const std::string& detail,
+                                   backends::Health::Sign sign) {
   DropBackend();
   // The backend may have given up a connection that waited, just when it was needed: no fault of
   // the member's, and no answer to the login was heard.
   if (login_->waited && !login_->exchanged) return OpenBackend(true);
-  if (!cause.empty()) ReportLoginFailure(cause, detail);
-  if (!login_->exchanged && !login_->backend && login_->attempt + 1 < login_->order.size()) {
-    ++login_->attempt;
-    return OpenBackend();
-  }
+  if (!cause.empty()) ReportLoginFailure(cause, detail, sign);
+  if (!login_->exchanged && !login_->only && ChooseMember()) return OpenBackend();
   return Fail(LoginFailure::kUnavailable, detail);
 }
 
-void Session::ReportLoginFailure(std::string_view cause, const std::string& detail) {
-  backends::ReportFailure(worker_, *pool_, backends::Stage::kLogin, MemberOf(*login_), cause,
-                          WithoutPassword(detail));
+void Session::ReportLoginFailure(std::string_view cause, const std::string& detail,
+                                 backends::Health::Sign sign) {
+  backends::ReportFailure(worker_, *pool_, *login_->attempt.member(),
+                          {backends::Stage::kLogin, backends::Purpose::kLogin, sign, cause,
+                           WithoutPassword(detail), user_});
 }
 
 std::string Session::WithoutPassword(std::string_view detail) const {
@@ -610,9 +655,9 @@ Session::Wait Session::DoPenalty() {
 Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
   const std::unique_ptr<Login> login = std::move(login_);
   if (relay_) {
-    SetMember(relogin_->member_index);
+    SetMember(relogin_->member);
   } else {
-    if (!login->backend) SetMember(static_cast<int32_t>(login->order[login->attempt]));
+    SetMember(login->attempt.member());
     logged_in_ = true;
     if (!inbound_) {
       login->server->LoginSucceeded(reply, login->output);
@@ -632,7 +677,7 @@ Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
         !(login->credentials && sasl::IsRelayed(login->credentials->mechanism)) &&
         listener_.settings.bare_newline == config::BareNewline::kReject) {
       relogin_ = std::make_unique<Relogin>(
-          Relogin{std::move(*login->credentials), MemberOf(*login), member_, login->introduction});
+          Relogin{std::move(*login->credentials), login->attempt.member(), login->introduction});
     }
   }
   if (relogin_ && certificate_) {
@@ -698,7 +743,8 @@ Session::Wait Session::BeginRelogin() {
   if (!relogin_) return Fail(LoginFailure::kUnavailable, "no credentials to log in anew with");
   login_ = std::make_unique<Login>();
   login_->credentials = relogin_->credentials.Clone();
-  login_->backend = relogin_->member;
+  login_->attempt = backends::Attempt(relogin_->member);
+  login_->only = true;
   login_->introduction = relogin_->introduction;
   client_->PauseReading();
   return OpenBackend();
@@ -806,7 +852,7 @@ void Session::SayInRelay(Notice notice) {
 
 // DropBackend closes the backend's connection and forgets an attempt to make one.
 void Session::DropBackend() {
-  SetMember(-1);
+  SetMember(nullptr);
   if (login_) {
     EndEarly(false);
     login_->opening.reset();
@@ -817,15 +863,16 @@ void Session::DropBackend() {
 // OpenEarly connects to the backend while the client still authenticates, where the route is known
 // whoever it is: the login then waits for one round trip instead of several.
 void Session::OpenEarly() {
-  const config::Pool& settings = listener_.pool->settings();
-  if (!identified_ || !settings.connect_early || settings.members.size() != 1 ||
-      !listener_.only_backend_decides || !worker_.BeginEarly()) {
+  const backends::Roster& roster = *worker_.Roster(*listener_.pool);
+  if (!identified_ || !listener_.pool->settings().connect_early || roster.size() != 1 ||
+      !roster.front()->health().usable() || !listener_.only_backend_decides ||
+      worker_.runtime().routes->Any(listener_.protocol) || !worker_.BeginEarly()) {
     return;
   }
   pool_ = listener_.pool;
   login_->early = true;
-  login_->opening = std::make_unique<backends::Opening>(worker_, *pool_, settings.members.front(),
-                                                        false, ProxyHeader(), *this);
+  login_->opening = std::make_unique<backends::Opening>(
+      worker_, *pool_, roster.front(), backends::Purpose::kLogin, ProxyHeader(), *this);
 }
 
 // EndEarly counts what became of a connection that was begun early; an unused one is closed.
@@ -837,19 +884,10 @@ void Session::EndEarly(bool used) {
   if (!used) login_->opening.reset();
 }
 
-const config::Member& Session::MemberOf(const Login& login) const {
-  return login.backend ? *login.backend : pool_->settings().members[login.order[login.attempt]];
-}
-
-void Session::SetMember(int32_t index) {
-  if (index == member_) return;
-  const auto count = [&](int32_t member, int64_t by) {
-    if (member < 0) return;
-    worker_.shard().Change(pool_->series().member_sessions[static_cast<size_t>(member)], by);
-  };
-  count(member_, -1);
-  count(index, 1);
-  member_ = index;
+void Session::SetMember(std::shared_ptr<backends::Member> member) {
+  if (member_) member_->EndSession();
+  member_ = std::move(member);
+  if (member_) member_->BeginSession();
 }
 
 }  // namespace gatepost::session

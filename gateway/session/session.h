@@ -92,8 +92,7 @@ class Session final : public net::Stream::Observer,
   // The account that an SMTP session logs in with again after a message was refused half-way.
   struct Relogin {
     sasl::Credentials credentials;
-    config::Member member;
-    int32_t member_index;
+    std::shared_ptr<backends::Member> member;
     std::shared_ptr<const protocols::Introduction> introduction;
   };
 
@@ -135,13 +134,18 @@ class Session final : public net::Stream::Observer,
   Wait BeginBackend();
   // ChooseAccount returns what to log in with at the backend, or why there is nothing.
   tl::expected<sasl::Credentials, std::string> ChooseAccount(auth::Verdict& verdict);
+  Wait BeginPool();
+  // ChooseMember decides whose turn it is; false: there is no other to try.
+  bool ChooseMember();
   Wait BeginExchange(std::string_view challenge);
   Wait GiveAnswer(std::string_view answer);
   Wait CancelExchange();
   Wait OpenBackend(bool fresh = false);
   // `cause`: what to report of the member; empty where the Opening has done so.
-  Wait NextBackend(std::string_view cause, const std::string& detail);
-  void ReportLoginFailure(std::string_view cause, const std::string& detail);
+  Wait NextBackend(std::string_view cause, const std::string& detail,
+                   backends::Health::Sign sign = backends::Health::Sign::kFails);
+  void ReportLoginFailure(std::string_view cause, const std::string& detail,
+                          backends::Health::Sign sign);
   Wait Fail(protocols::LoginFailure reason, std::string_view detail);
   Wait BeginRelay(const protocols::LoginReply& reply);
   Wait BeginRelogin();
@@ -163,9 +167,7 @@ class Session final : public net::Stream::Observer,
   void OpenEarly();
   void EndEarly(bool used);
   void DropBackend();
-  void SetMember(int32_t index);
-  // MemberOf is the member whose turn it is in `login`.
-  [[nodiscard]] const config::Member& MemberOf(const Login& login) const;
+  void SetMember(std::shared_ptr<backends::Member> member);
   void ArmDeadline();
   [[nodiscard]] uint64_t Now() const;
   [[nodiscard]] uint64_t PreloginLeft() const;
@@ -224,7 +226,6 @@ class Session final : public net::Stream::Observer,
   uint8_t failed_logins_ = 0;
   uint8_t deferred_logins_ = 0;  // for want of an authority or a backend
   uint32_t flushing_bytes_ = 0;  // closing: what the client had not taken at the last look
-  int32_t member_ = -1;          // of the pool, while counted in its sessions; -1: none
   net::Address client_address_;
   std::unique_ptr<Proxied> proxied_;  // null: the client itself is at the other end
   uint64_t accepted_ms_;              // loop time
@@ -240,6 +241,7 @@ class Session final : public net::Stream::Observer,
   std::string backend_name_;
   std::string detail_;  // the cause behind close_reason_, for the log
   backends::Pool* pool_ = nullptr;
+  std::shared_ptr<backends::Member> member_;  // while counted in its sessions
   std::unique_ptr<net::Stream> client_;
   std::unique_ptr<net::Stream> backend_;
   // While a connection to a backend may still have to tell of it.

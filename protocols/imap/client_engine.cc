@@ -39,6 +39,13 @@ void AppendQuoted(std::string_view text, Buffer& output) {
   output << "\"";
 }
 
+// RFC 5530 §3: a server that shuts down, or has no room, says so in its code.
+Failed ByeOf(const Response& response) {
+  return Failed{EqualsIgnoreCase(response.code, "UNAVAILABLE") ? BackendFailure::kShuttingDown
+                                                               : BackendFailure::kRefusedService,
+                std::string(response.data)};
+}
+
 Failed ProtocolError(std::string_view what, std::string_view bytes = {}) {
   return Failed{BackendFailure::kProtocolError, std::string(what) + std::string(bytes)};
 }
@@ -48,17 +55,16 @@ Failed ProtocolError(std::string_view what, std::string_view bytes = {}) {
 ClientAction RefusalOf(const Response& response) {
   const auto is = [&](std::string_view code) { return EqualsIgnoreCase(response.code, code); };
   std::string text(response.text);
-  // A referral leads to a server that we were not told to trust; these are no wrong passwords.
-  if (is("UNAVAILABLE") || is("SERVERBUG") || is("REFERRAL")) {
-    return Failed{BackendFailure::kUnavailable, std::move(text)};
-  }
+  if (is("UNAVAILABLE")) return Failed{BackendFailure::kUnavailable, std::move(text)};
   if (is("PRIVACYREQUIRED")) return Failed{BackendFailure::kNoMechanism, std::move(text)};
   LoginFailure reason = LoginFailure::kBadCredentials;
   if (is("AUTHORIZATIONFAILED") || is("NOPERM")) reason = LoginFailure::kAuthorizationDenied;
   if (is("EXPIRED")) reason = LoginFailure::kPasswordExpired;
   if (is("CONTACTADMIN")) reason = LoginFailure::kAccountDisabled;
   if (is("LIMIT") || is("INUSE")) reason = LoginFailure::kTooManyConnections;
-  if (is("CORRUPTION")) reason = LoginFailure::kUnavailable;
+  // No wrong passwords, but answers all the same: no other member is asked. A referral leads to a
+  // server that we were not told to trust.
+  if (is("CORRUPTION") || is("SERVERBUG") || is("REFERRAL")) reason = LoginFailure::kUnavailable;
   return Refused{reason, std::move(text)};
 }
 
@@ -115,9 +121,7 @@ ClientEngine::Outcome ClientEngine::OnResponse(std::string_view bytes, const Res
 
 ClientEngine::Outcome ClientEngine::OnGreeting(const Response& response) {
   if (response.kind != ResponseKind::kUntagged) return ProtocolError("no greeting");
-  if (response.condition == Condition::kBye) {
-    return Failed{BackendFailure::kRefusedService, std::string(response.data)};
-  }
+  if (response.condition == Condition::kBye) return ByeOf(response);
   // PREAUTH would log every client in as somebody whom nobody named.
   if (response.condition != Condition::kOk) {
     return ProtocolError("unexpected greeting: ", response.data);
@@ -136,9 +140,7 @@ ClientEngine::Outcome ClientEngine::OnGreeting(const Response& response) {
 }
 
 ClientEngine::Outcome ClientEngine::OnUntagged(std::string_view bytes, const Response& response) {
-  if (response.condition == Condition::kBye) {
-    return Failed{BackendFailure::kRefusedService, std::string(response.data)};
-  }
+  if (response.condition == Condition::kBye) return ByeOf(response);
   if (response.condition == Condition::kBad || response.condition == Condition::kPreauth) {
     return ProtocolError("unexpected response: ", response.data);
   }

@@ -168,7 +168,13 @@ ClientEngine::Outcome ClientEngine::OnLine(std::string_view line, bool more_inpu
 }
 
 ClientEngine::Outcome ClientEngine::OnGreeting(std::string_view line, Buffer& output) {
-  if (IsErr(line)) return Failed{BackendFailure::kRefusedService, std::string(line)};
+  if (IsErr(line)) {
+    constexpr std::string_view kTemporary = "-ERR [SYS/TEMP]";  // RFC 3206 §4
+    return Failed{EqualsIgnoreCase(line.substr(0, kTemporary.size()), kTemporary)
+                      ? BackendFailure::kShuttingDown
+                      : BackendFailure::kRefusedService,
+                  std::string(line)};
+  }
   if (!IsOk(line)) return ProtocolError("unexpected greeting: ", line);
   takes_xclient_ = line.find("[XCLIENT]") != std::string_view::npos;
   if (facts_.tls == BackendTls::kStartTls) {

@@ -282,9 +282,7 @@ ClientAction ClientEngine::AuthRefused() {
   if (code / 100 == 5 && enhanced.starts_with('4')) return Fail(BackendFailure::kUnavailable);
   if (enhanced == "5.7.13") return Refused{LoginFailure::kAccountDisabled, reply_.lines().back()};
   switch (code) {
-    case 421:  // it closes
-      return Fail(BackendFailure::kRefusedService);
-    case 432:  // a password transition is needed
+    case 432:  // RFC 4954 §6: a password transition is needed
       return Refused{LoginFailure::kPasswordExpired, reply_.lines().back()};
     case 525:
       return Refused{LoginFailure::kAccountDisabled, reply_.lines().back()};
@@ -318,6 +316,10 @@ ClientAction ClientEngine::Ask(Expect expect, std::string_view command, Buffer& 
 }
 
 ClientAction ClientEngine::Fail(BackendFailure reason) const {
+  // RFC 3463 §3.4: "system not accepting network messages"; with 421, it closes for everybody.
+  if (reply_.code() == 421 && reply_.lines().back().starts_with("4.3.2")) {
+    reason = BackendFailure::kShuttingDown;
+  }
   return Failed{reason, std::to_string(reply_.code()) + " " + reply_.lines().back()};
 }
 

@@ -13,10 +13,11 @@ from wire import Closed, Wire
 
 
 class Server:
-    """Listens on an ephemeral port of 127.0.0.1 and gives each connection to `handler`."""
+    """Listens on `host` and an ephemeral port and gives each connection to `handler`."""
 
-    def __init__(self, handler, backlog=128):
+    def __init__(self, handler, backlog=128, host="127.0.0.1", port=0):
         self.handler = handler
+        self.host = host
         self.connections = 0
         self.errors = []
         self.wires = []
@@ -24,7 +25,7 @@ class Server:
         self._threads = []
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", 0))
+        self._listener.bind((host, port))
         self._listener.listen(backlog)
         self.port = self._listener.getsockname()[1]
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
@@ -32,7 +33,7 @@ class Server:
 
     @property
     def member(self):
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def __enter__(self):
         return self

@@ -207,7 +207,7 @@ class Gatepost:
     def __init__(self, listeners, pools, authority=None, limits=None, idle_timeout=None,
                  log=None, process=None, max_descriptors=None, hostname=GATE_NAME,
                  certificates=None, ipv6=False, tls=None, users=None, arguments=(),
-                 throttle=None):
+                 throttle=None, routes=()):
         self.listeners, self.pools = listeners, pools
         # One [[authority]], or a list of them.
         self.authorities = authority if isinstance(authority, list) else [authority or
@@ -221,6 +221,7 @@ class Gatepost:
         self.users = users or {}
         self.process_keys = {"drain_timeout": "10s", "workers": 2, **(process or {})}
         self.max_descriptors, self.hostname, self.ipv6 = max_descriptors, hostname, ipv6
+        self.routes = routes  # the keys of each [[route]]
         self.arguments = list(arguments)  # of `gatepost serve`, besides --config
         self.process, self.ports = None, {}
         for attempt in range(5):
@@ -239,7 +240,9 @@ class Gatepost:
                 + ([f"[::1]:{self.ports[name]}"] if self.ipv6 else []),
                 "pool": next(iter(self.pools)), **keys}))
         for name, keys in self.pools.items():
-            parts.append(table(f"[pool.{name}]", keys))
+            # Backends that count their connections are not to be disturbed by checks that go well.
+            parts.append(table(f"[pool.{name}]", {"health_interval": "1h", **keys}))
+        parts += [table("[[route]]", keys) for keys in self.routes]
         parts += [table("[[authority]]", keys) for keys in self.authorities]
         parts.append(table("[users]", self.users))
         parts.append(table("[tls]", self.tls))

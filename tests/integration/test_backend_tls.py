@@ -110,13 +110,12 @@ class Refused(BackendTlsTestCase):
     def test_each(self):
         for name, (_, _, reason, words) in self.cases.items():
             with self.subTest(name):
-                before = self.value("backend_tls_failures_total", name, reason=reason)
                 self.assertTrue(self.login(name).startswith(LOGIN_UNAVAILABLE["imap"]))
                 self.assertEqual(self.backends[name].logins, [])
                 line = self.gate.wait_log(event="login_deferred", listener=name)[-1]
                 self.assertRegex(line["detail"], words)
                 self.assertGreater(self.value("backend_tls_failures_total", name, reason=reason),
-                                   before)
+                                   0)
                 self.assertEqual(self.value("backend_tls_failures_total", name),
                                  self.value("backend_tls_failures_total", name, reason=reason))
 

@@ -64,6 +64,7 @@ class Real(EarlyTestCase):
                 # A restart makes everything that was ready stale.
                 backends.dovecot.stop()
                 backends.dovecot.start()
+                poll_until(lambda: gate.metrics().value("backend_up") == len(gate.pools), "all up")
                 for _ in range(6):
                     for name in ("993", "995", "465"):
                         self.attempt(gate, name, backends.users["alice"], clients.LOGIN_OK)

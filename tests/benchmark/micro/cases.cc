@@ -6,6 +6,7 @@
 #include <utility>
 #include <variant>
 
+#include "gateway/backends/choice.h"
 #include "gateway/observe/log.h"
 #include "protocols/smtp/mail_data_scanner.h"
 #include "protocols/smtp/relay_scanner.h"
@@ -185,7 +186,7 @@ config::Pool Members(size_t members) {
   config::Pool pool;
   pool.name = "stores";
   for (size_t i = 0; i < members; ++i) {
-    pool.members.push_back({"store" + std::to_string(i) + ".internal", 143});
+    pool.members.push_back({{"store" + std::to_string(i) + ".internal", 143}});
   }
   return pool;
 }
@@ -195,7 +196,8 @@ config::Pool Members(size_t members) {
 Router::Router(size_t members) : pool_(Members(members), Protocol::kImap, 0, metrics_) {}
 
 uint32_t Router::Route(uint32_t user) const {
-  return pool_.Order("user" + std::to_string(user) + "@example.org").front();
+  const std::string name = "user" + std::to_string(user) + "@example.org";
+  return backends::Choose(*pool_.roster(), {.user = name}).value();
 }
 
 }  // namespace gatepost::benchmark

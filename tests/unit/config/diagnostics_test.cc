@@ -381,19 +381,19 @@ members = ['b:143']
 )", "CLP",
      R"(g.toml:1:7: pool."a b": a pool's name is 1 to 64 of A-Z a-z 0-9 _ -, for example: [pool.stores])"},
     {"members_missing", "[pool.a]\n", "CL",
-     R"(g.toml:1:1: pool.a.members: is missing; use host names or IP addresses with ports, IPv6 in brackets, for example: members = ["store1.internal:143", "store2.internal:143"])"},
+     R"(g.toml:1:1: pool.a.members: is missing; use "HOST:PORT" (IPv6 in brackets), "dns:NAME:PORT" for all addresses of a name, each with a weight from 1 to 100 where it is not 1 ("HOST:PORT weight=N"), or "srv:NAME", for example: members = ["store1.internal:143", "store2.internal:143 weight=2"])"},
     {"member_without_port", R"([pool.a]
 members = ['b']
 )", "CL",
-     R"(g.toml:2:12: pool.a.members[1]: "b" is not allowed; use host names or IP addresses with ports, IPv6 in brackets, for example: members = ["store1.internal:143", "store2.internal:143"])"},
+     R"(g.toml:2:12: pool.a.members[1]: "b" is not allowed; use "HOST:PORT" (IPv6 in brackets), "dns:NAME:PORT" for all addresses of a name, each with a weight from 1 to 100 where it is not 1 ("HOST:PORT weight=N"), or "srv:NAME", for example: members = ["store1.internal:143", "store2.internal:143 weight=2"])"},
     {"member_port_zero", R"([pool.a]
 members = ['b:0']
 )", "CL",
-     R"(g.toml:2:12: pool.a.members[1]: "b:0" is not allowed; use host names or IP addresses with ports, IPv6 in brackets, for example: members = ["store1.internal:143", "store2.internal:143"])"},
+     R"(g.toml:2:12: pool.a.members[1]: "b:0" is not allowed; use "HOST:PORT" (IPv6 in brackets), "dns:NAME:PORT" for all addresses of a name, each with a weight from 1 to 100 where it is not 1 ("HOST:PORT weight=N"), or "srv:NAME", for example: members = ["store1.internal:143", "store2.internal:143 weight=2"])"},
     {"member_bad_address", R"([pool.a]
 members = ['127.0.0.256:143']
 )", "CL",
-     R"(g.toml:2:12: pool.a.members[1]: "127.0.0.256:143" is not allowed; use host names or IP addresses with ports, IPv6 in brackets, for example: members = ["store1.internal:143", "store2.internal:143"])"},
+     R"(g.toml:2:12: pool.a.members[1]: "127.0.0.256:143" is not allowed; use "HOST:PORT" (IPv6 in brackets), "dns:NAME:PORT" for all addresses of a name, each with a weight from 1 to 100 where it is not 1 ("HOST:PORT weight=N"), or "srv:NAME", for example: members = ["store1.internal:143", "store2.internal:143 weight=2"])"},
     {"verify_type", R"([pool.a]
 members = ['b:143']
 tls = 'implicit'

@@ -52,7 +52,8 @@ TEST(Loader, FillsInEveryDefault) {
   ASSERT_EQ(config->pools.size(), 1U);
   const Pool& pool = config->pools[0];
   EXPECT_EQ(pool.name, "stores");
-  EXPECT_EQ(pool.members, (std::vector<Member>{{"store1", 143}, {"::1", 1143}}));
+  EXPECT_EQ(pool.members, (std::vector<PoolMember>{{{"store1", 143}}, {{"::1", 1143}}}));
+  EXPECT_EQ(pool.balance, Balance::kUserHash);
   EXPECT_EQ(pool.tls, BackendTls::kNone);
   EXPECT_TRUE(pool.verify);
   EXPECT_FALSE(pool.ca_file);

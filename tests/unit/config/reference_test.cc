@@ -110,11 +110,17 @@ std::string FileWith(const Row& row) {
         {"master_user", "master_user = 'm'"},
         {"master_password_file", "master_password_file = 'p'"},
         {"master_user_separator", "master_user_separator = '*'"}}},
+      {"[[route]]",
+       {{"protocol", "protocol = 'imap'"},
+        {"domains", "domains = ['example.org']"},
+        {"pool", "pool = 'stores2'"}}},
+      {"[pool.stores2]", {{"members", "members = ['b:143']"}}},
       {"[[authority]]", {{"kind", "kind = 'passwords'"}, {"file", "file = 'f'"}}},
   };
   std::string heading = "[" + row.table + "]";
   if (row.table.empty()) heading = "";
-  if (row.table == "listener" || row.table == "certificate" || row.table == "authority") {
+  if (row.table == "listener" || row.table == "certificate" || row.table == "authority" ||
+      row.table == "route") {
     heading = "[" + heading + "]";
   }
   if (row.table == "pool.NAME") heading = "[pool.stores]";
@@ -142,6 +148,7 @@ std::string FileWith(const Row& row) {
                             {"account_password_file", "account_password_file = 'p'"}});
   }
   if (row.table == "certificate" && row.name == "directory") tables[heading].clear();
+  if (row.name == "users_file") tables[heading] = {{"protocol", "protocol = 'imap'"}};
   tables[heading][row.name] = row.example;
   if (Keys& listener = tables["[[listener]]"]; listener["protocol"] != "protocol = 'smtp'") {
     for (const char* key : {"relay", "local_domains", "inbound_pool"}) listener.erase(key);
@@ -216,7 +223,7 @@ TEST(ReferenceConfiguration, MirrorsThePortTable) {
 
 // Its table headings and key lines, commented out or not, per table.
 std::map<std::string, std::map<std::string, std::string>> KeysOfReferenceConfiguration() {
-  static const std::regex kHeading(R"(\[+([^\]]+)\]+)");
+  static const std::regex kHeading(R"((?:#     )?\[+([^\]]+)\]+)");
   static const std::regex kKey(R"((?:#|#     )?([a-z0-9_]+) = ([^#]*[^# ]) *(?:#.*)?)");
   std::map<std::string, std::map<std::string, std::string>> keys;
   std::string table;

@@ -85,6 +85,28 @@ TEST(Network, IsAnAddressAndThePrefixOfIt) {
   EXPECT_FALSE(ParseNetwork(std::string("10.0.0.0\0/8", 11)));
 }
 
+TEST(PoolMember, MayBeANameOfSeveral) {
+  EXPECT_EQ(ParsePoolMember("dns:store.mail.svc:143 weight=2"),
+            (PoolMember{{"store.mail.svc", 143}, MemberKind::kDns, 2}));
+  EXPECT_EQ(ParsePoolMember("srv:_imap._tcp.example.org"),
+            (PoolMember{{"_imap._tcp.example.org", 0}, MemberKind::kSrv, 1}));
+  for (const char* text : {"dns:", "dns:a", "dns:a:0", "dns:192.0.2.1:143", "dns:[::1]:143", "srv:",
+                           "srv:a:143", "srv:a weight=2", "srv:a b", "DNS:a:143", "dns:dns:a:1"}) {
+    EXPECT_FALSE(ParsePoolMember(text)) << text;
+  }
+}
+
+TEST(PoolMember, MayHaveAWeight) {
+  EXPECT_EQ(ParsePoolMember("store1.internal:143"), (PoolMember{{"store1.internal", 143}}));
+  EXPECT_EQ(ParsePoolMember("[::1]:143 weight=100"),
+            (PoolMember{{"::1", 143}, MemberKind::kHost, 100}));
+  for (const char* text :
+       {"", "a:143 ", "a:143 weight=", "a:143 weight=0", "a:143 weight=101", "a:143 weight=1.5",
+        "a:143 weight=2 ", "a:143  weight=2", "a:143 2", "weight=2", " a:143", "a:143 Weight=2"}) {
+    EXPECT_FALSE(ParsePoolMember(text)) << text;
+  }
+}
+
 TEST(HostName, FollowsRfc1123) {
   EXPECT_TRUE(IsHostName("localhost"));
   EXPECT_TRUE(IsHostName("3com.example"));

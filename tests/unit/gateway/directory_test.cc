@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,40 +17,71 @@ config::Pool Stores(size_t members) {
   config::Pool pool;
   pool.name = "stores";
   for (size_t i = 0; i < members; ++i) {
-    pool.members.push_back({"store" + std::to_string(i) + ".internal", 143});
+    pool.members.push_back({{"store" + std::to_string(i) + ".internal", 143}});
   }
   return pool;
 }
 
-TEST(Pool, AUserMeetsTheSameMemberFromEveryReplica) {
+TEST(Pool, FindsItsOwnMemberByAddressAndTakesAnyOther) {
   observe::Metrics metrics;
-  const Pool one(Stores(5), protocols::Protocol::kImap, 0, metrics);
-  const Pool two(Stores(5), protocols::Protocol::kImap, 0, metrics);
-  std::map<uint32_t, int> share;
-  for (int i = 0; i < 5000; ++i) {
-    const std::string user = "user" + std::to_string(i) + "@example.org";
-    EXPECT_EQ(one.Order(user), two.Order(user));
-    ++share[one.Order(user).front()];
-  }
-  for (const auto& [member, users] : share) {
-    EXPECT_GT(users, 800) << member;  // 1000 expected, about 28 standard deviation
-    EXPECT_LT(users, 1200) << member;
-  }
+  const Pool pool(Stores(2), protocols::Protocol::kImap, 0, metrics);
+  EXPECT_EQ(pool.At({"store1.internal", 143}), (*pool.roster())[1]);
+  const auto stranger = pool.At({"::1", 143});
+  EXPECT_EQ(stranger->name(), "[::1]:143");
+  EXPECT_EQ(pool.roster()->size(), 2U);
 }
 
-TEST(Pool, LosingAMemberMovesOnlyItsUsers) {
+TEST(Pool, ShowsWhatEveryUsableMemberOffers) {
   observe::Metrics metrics;
-  const Pool whole(Stores(5), protocols::Protocol::kImap, 0, metrics);
-  const Pool less(Stores(4), protocols::Protocol::kImap, 0, metrics);  // without the last
-  for (int i = 0; i < 2000; ++i) {
-    const std::string user = "user" + std::to_string(i);
-    const auto order = whole.Order(user);
-    if (order.front() != 4) {
-      EXPECT_EQ(less.Order(user).front(), order.front());
-    } else {
-      EXPECT_EQ(less.Order(user).front(), order[1]);
-    }
-  }
+  Pool pool(Stores(3), protocols::Protocol::kImap, 0, metrics);
+  EXPECT_EQ(pool.capabilities(), nullptr);
+  (*pool.roster())[0]->SetCapabilities({"IMAP4rev1", "IDLE", "MOVE", "AUTH=PLAIN"});
+  pool.RenewCapabilities();
+  EXPECT_EQ(*pool.capabilities(),
+            (protocols::Capabilities{"IMAP4rev1", "IDLE", "MOVE", "AUTH=PLAIN"}));
+  (*pool.roster())[1]->SetCapabilities({"AUTH=PLAIN", "IMAP4rev1", "idle", "SORT"});
+  pool.RenewCapabilities();
+  EXPECT_EQ(*pool.capabilities(), (protocols::Capabilities{"IMAP4rev1", "IDLE", "AUTH=PLAIN"}));
+  (void)(*pool.roster())[1]->health().Checked(Health::Sign::kFails, "closed", 1);
+  pool.RenewCapabilities();
+  EXPECT_EQ(pool.capabilities()->size(), 4U);
+  // While nobody serves, the last that was known stays.
+  (void)(*pool.roster())[0]->health().Checked(Health::Sign::kFails, "closed", 1);
+  pool.RenewCapabilities();
+  EXPECT_EQ(pool.capabilities()->size(), 4U);
+}
+
+TEST(Pool, SaysWhyNoMemberIsUp) {
+  observe::Metrics metrics;
+  const Pool pool(Stores(2), protocols::Protocol::kImap, 0, metrics);
+  (void)(*pool.roster())[0]->health().Checked(Health::Sign::kMisconfigured, "no_starttls", 1);
+  (void)(*pool.roster())[1]->health().Checked(Health::Sign::kFails, "unreachable", 1);
+  (*pool.roster())[0]->SetProblem("no STARTTLS");
+  (*pool.roster())[1]->SetProblem("connection refused");
+  EXPECT_EQ(pool.WhyDown().text,
+            "no member of the pool is up: store0.internal:143 (no STARTTLS) store1.internal:143 "
+            "(connection refused)");
+  EXPECT_FALSE(pool.WhyDown().misconfigured);
+  (void)(*pool.roster())[1]->health().Checked(Health::Sign::kMisconfigured, "no_starttls", 1);
+  EXPECT_TRUE(pool.WhyDown().misconfigured);
+}
+
+TEST(Pool, ANewRosterKeepsWhoWasThereAlready) {
+  observe::Metrics metrics;
+  Pool pool(Stores(0), protocols::Protocol::kImap, 0, metrics);
+  EXPECT_EQ(pool.WhyDown().text, "the pool's names have no addresses");
+  const MemberFacts one{{"192.0.2.1", 143}, "store.example.org", 1, 0};
+  const MemberFacts two{{"192.0.2.2", 143}, "store.example.org", 1, 0};
+  EXPECT_TRUE(pool.Renew({one}));
+  EXPECT_FALSE(pool.Renew({one}));
+  const auto before = (*pool.roster())[0];
+  before->BeginSession();
+  EXPECT_TRUE(pool.Renew({two, one, one}));  // two names may have the same address
+  ASSERT_EQ(pool.roster()->size(), 2U);
+  EXPECT_EQ((*pool.roster())[1], before);
+  EXPECT_EQ(pool.ServerName(*before), "store.example.org");
+  EXPECT_TRUE(pool.Renew({two}));
+  EXPECT_EQ(before->sessions(), 1U);  // its sessions keep it
 }
 
 // RFC 4616 §2
@@ -72,10 +102,10 @@ TEST(Pool, RemembersWhichMembersBelieveIt) {
   observe::Metrics metrics;
   Pool pool(Stores(3), protocols::Protocol::kImap, 0, metrics);
   EXPECT_TRUE(pool.Trust().empty());
-  pool.SetTrust({"store2.internal", 143}, true);
-  pool.SetTrust({"store0.internal", 143}, true);
-  pool.SetTrust({"store0.internal", 143}, false);
-  pool.SetTrust({"elsewhere.internal", 143}, true);
+  const auto roster = pool.roster();
+  (*roster)[2]->SetTrust(true);
+  (*roster)[0]->SetTrust(true);
+  (*roster)[0]->SetTrust(false);
   const std::vector<std::pair<std::string, bool>> expected = {{"store0.internal:143", false},
                                                               {"store2.internal:143", true}};
   EXPECT_EQ(pool.Trust(), expected);

@@ -219,6 +219,7 @@ TEST(ImapClientEngine, TakesOnlyAGreetingForAGreeting) {
   };
   EXPECT_EQ(answer("* PREAUTH welcome\r\n"), BackendFailure::kProtocolError);
   EXPECT_EQ(answer("* BYE full\r\n"), BackendFailure::kRefusedService);
+  EXPECT_EQ(answer("* BYE [UNAVAILABLE] down\r\n"), BackendFailure::kShuttingDown);
   EXPECT_EQ(answer("+OK pop3\r\n"), BackendFailure::kProtocolError);
   EXPECT_EQ(answer("220 smtp\r\n"), BackendFailure::kProtocolError);
   EXPECT_EQ(answer("G1 OK\r\n"), BackendFailure::kProtocolError);

@@ -49,6 +49,7 @@ const std::vector<Library>& Libraries() {
       {"crypt.h", {"gateway"}},
       {"boost/beast/http/", {"gateway"}},
       {"cap-ng.h", {"gateway"}},
+      {"ares.h", {"gateway"}},
   };
   return kLibraries;
 }

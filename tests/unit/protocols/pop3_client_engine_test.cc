@@ -171,7 +171,8 @@ TEST(Pop3ClientEngine, TakesOnlyAGreetingForAGreeting) {
     Backend backend(&bob);
     return FailureOf(backend.Says(greeting));
   };
-  EXPECT_EQ(answer("-ERR [SYS/TEMP] full\r\n"), BackendFailure::kRefusedService);
+  EXPECT_EQ(answer("-ERR full\r\n"), BackendFailure::kRefusedService);
+  EXPECT_EQ(answer("-ERR [SYS/TEMP] full\r\n"), BackendFailure::kShuttingDown);
   EXPECT_EQ(answer("* OK imap\r\n"), BackendFailure::kProtocolError);
   EXPECT_EQ(answer("+" + std::string(8200, 'x')), BackendFailure::kProtocolError);
 }

@@ -204,7 +204,8 @@ TEST(SmtpClientEngine, TellsRefusedCredentialsFromEverythingElse) {
            {"525 5.7.13 no\r\n", LoginFailure::kAccountDisabled, {}},
            {"454 4.7.0 later\r\n", {}, BackendFailure::kUnavailable},
            {"535 4.7.8 later\r\n", {}, BackendFailure::kUnavailable},
-           {"421 4.3.2 bye\r\n", {}, BackendFailure::kRefusedService},
+           {"421 4.3.2 bye\r\n", {}, BackendFailure::kShuttingDown},
+           {"421 4.7.0 bye\r\n", {}, BackendFailure::kUnavailable},
            {"432 4.7.12 transition\r\n", LoginFailure::kPasswordExpired, {}},
            {"535 5.7.13 disabled\r\n", LoginFailure::kAccountDisabled, {}},
            {"504 5.5.4 what\r\n", {}, BackendFailure::kNoMechanism},
@@ -234,6 +235,7 @@ TEST(SmtpClientEngine, UnderstandsAGreetingThatRefuses) {
   const auto credentials = User();
   for (const auto& [greeting, reason] : std::vector<std::pair<std::string_view, BackendFailure>>{
            {"421 busy\r\n", BackendFailure::kRefusedService},
+           {"421 4.3.2 busy\r\n", BackendFailure::kShuttingDown},
            {"554 no\r\n", BackendFailure::kRefusedService},
            {"250 hm\r\n", BackendFailure::kProtocolError},
            {"* OK IMAP\r\n", BackendFailure::kProtocolError},
