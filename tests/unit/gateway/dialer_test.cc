@@ -47,7 +47,7 @@ class Peer {
   std::vector<int> waiting_;
 };
 
-class DialTest : public testing::Test, private Dial::Observer {
+class DialTest : public testing::Test, public Dial::Observer {
  protected:
   DialTest() {
     uv_loop_init(&loop_);
