@@ -84,7 +84,7 @@ class Names(GatewayTestCase):
     def attempt(self, gate, user):
         with gate.connect("imap", tls=True) as wire:
             clients.greeting(wire)
-            return clients.login(wire, "imap", user, "p")
+            return clients.login(wire, "imap", user, "pass-word")
 
     def log_in(self, gate, count=20):
         for i in range(count):
