@@ -51,11 +51,11 @@ constexpr Wrong kWrong[] = {
 )", "CLP",
      R"(g.toml:2:1: Error while parsing table header: cannot redefine existing table 'log')"},
     {"unknown_top_key", "hostnam = 'x'\n", "CLP",
-     R"(g.toml:1:1: hostnam: unknown key; allowed here: hostname, certificate, listener, pool, authority, users, tls, limits, throttle, idle_timeout, log, admin, process; for example: hostname = "mail.example.org" (did you mean "hostname"?))"},
+     R"(g.toml:1:1: hostnam: unknown key; allowed here: hostname, certificate, listener, pool, route, authority, users, tls, limits, throttle, idle_timeout, log, admin, process; for example: hostname = "mail.example.org" (did you mean "hostname"?))"},
     {"unknown_table", "[[lisener]]\n", "CLP",
-     R"(g.toml:1:3: lisener: unknown key; allowed here: hostname, certificate, listener, pool, authority, users, tls, limits, throttle, idle_timeout, log, admin, process; for example: [[listener]] (did you mean "listener"?))"},
+     R"(g.toml:1:3: lisener: unknown key; allowed here: hostname, certificate, listener, pool, route, authority, users, tls, limits, throttle, idle_timeout, log, admin, process; for example: [[listener]] (did you mean "listener"?))"},
     {"unknown_far_key", "zzz = 1\n", "CLP",
-     R"(g.toml:1:1: zzz: unknown key; allowed here: hostname, certificate, listener, pool, authority, users, tls, limits, throttle, idle_timeout, log, admin, process; for example: hostname = "mail.example.org")"},
+     R"(g.toml:1:1: zzz: unknown key; allowed here: hostname, certificate, listener, pool, route, authority, users, tls, limits, throttle, idle_timeout, log, admin, process; for example: hostname = "mail.example.org")"},
     {"unknown_listener_key", R"([[listener]]
 protocol = 'imap'
 addresses = ['127.0.0.1:144']
