@@ -24,6 +24,8 @@ using std::chrono::seconds;
 struct Place {
   uint32_t line = 0;
   uint32_t column = 0;
+  // What moves in the file stays what it is.
+  bool operator==(const Place&) const { return true; }
 };
 
 enum class Protocol : uint8_t { kImap, kPop3, kSmtp };
@@ -191,6 +193,7 @@ struct Pool {
   std::optional<SocketAddress> dns_server;  // default: the system's
   milliseconds slow_start{0};               // 0: a member that comes back has all its users at once
   Place place;
+  bool operator==(const Pool&) const = default;
 };
 
 // Where users go instead of their listener's pool; either by domain or by a file of users.
@@ -266,6 +269,7 @@ struct Throttle {
   uint32_t max_failures_per_user_and_address = 10;
   milliseconds half_life{30 * 60'000};
   std::vector<Network> exempt_networks;
+  bool operator==(const Throttle&) const = default;
 };
 
 struct IdleTimeouts {
@@ -279,6 +283,7 @@ struct Log {
   LogLevel level = LogLevel::kInfo;
   std::optional<std::filesystem::path> file;       // default: standard error
   milliseconds failed_handshake_interval{60'000};  // 0: a line for each
+  bool operator==(const Log&) const = default;
 };
 
 struct Admin {
@@ -288,6 +293,7 @@ struct Admin {
 struct Process {
   uint32_t workers = 0;             // 0: one per core
   std::optional<std::string> user;  // to become after binding, when started as root
+  milliseconds drain_grace{0};      // from the wish to stop to the end of new clients
   milliseconds drain_timeout{30'000};
   milliseconds file_poll_interval{60'000};  // of TLS files, beside the file system's events
 };

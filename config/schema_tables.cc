@@ -457,8 +457,11 @@ SchemaTables::SchemaTables()
               TextField("user", &Process::user, IsLabel, "a user of this machine", "\"gatepost\"",
                         "User to become once the ports are bound, when started as root.")
                   .Default("no change"),
+              DurationField("drain_grace", &Process::drain_grace, kNone, hours(24), "\"5s\"",
+                            "How long new clients are still served after SIGTERM, while /readyz "
+                            "says 503 already: the time that load balancers need to see it."),
               DurationField("drain_timeout", &Process::drain_timeout, kNone, hours(24), "\"30s\"",
-                            "How long sessions may go on after SIGTERM."),
+                            "How long sessions may go on after that."),
               DurationField("file_poll_interval", &Process::file_poll_interval, kShort, hours(24),
                             "\"1m\"",
                             "How often TLS files are looked at, beside the events of the file "

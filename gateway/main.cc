@@ -13,10 +13,10 @@
 #include <iostream>
 #include <string>
 
-#include "config/loader.h"
 #include "config/values.h"
 #include "gateway/auth/passwords.h"
 #include "gateway/backends/member.h"
+#include "gateway/prepare.h"
 #include "gateway/process.h"
 #include "protocols/buffer.h"
 #include "tls/context.h"
@@ -31,14 +31,7 @@ constexpr uint16_t kTls12 = 0x0303;
 // Load reads the configuration and everything that it names, and prints what is wrong.
 tl::expected<Prepared, int> Load(const std::string& file,
                                  std::shared_ptr<const tls::KeyLog> key_log = nullptr) {
-  auto loaded = config::Load(file);
-  if (!loaded) {
-    for (const config::Diagnostic& diagnostic : loaded.error()) {
-      fmt::print(stderr, "{}\n", diagnostic.Text());
-    }
-    return tl::unexpected(kExitConfiguration);
-  }
-  auto prepared = Prepare(std::move(*loaded), file, std::move(key_log));
+  auto prepared = Prepare(file, std::move(key_log));
   if (!prepared) {
     for (const std::string& error : prepared.error()) fmt::print(stderr, "{}\n", error);
     return tl::unexpected(kExitConfiguration);

@@ -1,4 +1,4 @@
-// What all workers share: built once by process.cc from the configuration, immutable afterwards.
+// What all workers of a configuration share: built from it by prepare.cc, immutable afterwards.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -121,8 +121,15 @@ struct ListenerRuntime {
 
 struct Runtime {
   config::Config config;
-  observe::Metrics metrics;
-  std::unique_ptr<observe::Log> log;
+  // What a reload takes over from one Runtime to the next.
+  std::shared_ptr<observe::Metrics> metrics;
+  std::shared_ptr<observe::Log> log;
+  std::shared_ptr<net::ConnectionLimits> limits;
+  std::shared_ptr<session::FailureFilter> failure_filter;
+  std::shared_ptr<auth::Throttle> throttle;
+  // By auth::UserKey, where they are limited.
+  std::shared_ptr<ShardedCounts<std::string>> user_sessions;
+
   std::unique_ptr<backends::Directory> directory;
   std::unique_ptr<backends::Routes> routes;
   // Has every worker take the pool's new roster.
@@ -130,13 +137,8 @@ struct Runtime {
   std::vector<std::unique_ptr<ProtocolSeries>> protocol_series;  // by Protocol; null when unused
   std::vector<std::unique_ptr<ListenerRuntime>> listeners;
   std::vector<std::unique_ptr<auth::AuthorityRuntime>> authorities;  // as configured
-  std::unique_ptr<net::ConnectionLimits> limits;
-  std::unique_ptr<session::FailureFilter> failure_filter;
-  std::unique_ptr<auth::Throttle> throttle;
   std::array<observe::CounterId, static_cast<size_t>(auth::Throttle::Scope::kCount)> throttled;
-  ShardedCounts<std::string> user_sessions;    // by auth::UserKey, where they are limited
   std::vector<observe::HistogramId> loop_lag;  // by worker
-  std::atomic<bool> draining{false};
 };
 
 }  // namespace gatepost

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <string>
 
 namespace gatepost {
@@ -33,6 +34,13 @@ ServiceManager::~ServiceManager() {
 
 void ServiceManager::Ready() {
   Send("READY=1");
+}
+
+void ServiceManager::Reloading() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  Send(fmt::format("RELOADING=1\nMONOTONIC_USEC={}",
+                   int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1'000));
 }
 
 void ServiceManager::Alive() {

@@ -25,6 +25,8 @@ class ServiceManager {
 
   // Ready tells that clients are served from now on (Type=notify waits for it).
   void Ready();
+  // Reloading tells that the configuration is read anew; Ready tells that this has ended.
+  void Reloading();
   // Alive is the watchdog's sign of life: with WatchdogSec= (and thus $WATCHDOG_USEC) the process
   // is killed and started anew when the signs stay away for so long. Without a watchdog it is
   // silent.

@@ -19,6 +19,19 @@ using Clock = std::chrono::system_clock;
 // same tick of the file system's clock.
 constexpr std::chrono::nanoseconds kClockTick = std::chrono::seconds(2);
 
+std::string Joined(const std::vector<std::string>& problems) {
+  std::string joined;
+  for (const std::string& problem : problems) joined += (joined.empty() ? "" : "; ") + problem;
+  return joined;
+}
+
+bool Exists(const fs::path& file) {
+  std::error_code ignored;
+  return fs::exists(fs::symlink_status(file, ignored));
+}
+
+}  // namespace
+
 FileStamp StampOf(const fs::path& file) {
   struct stat status {};
   if (file.empty() || stat(file.c_str(), &status) != 0) return {};
@@ -33,23 +46,16 @@ FileStamp StampOf(const fs::path& file) {
           .readable = access(file.c_str(), R_OK) == 0};
 }
 
-std::string Joined(const std::vector<std::string>& problems) {
-  std::string joined;
-  for (const std::string& problem : problems) joined += (joined.empty() ? "" : "; ") + problem;
-  return joined;
-}
-
-bool Exists(const fs::path& file) {
-  std::error_code ignored;
-  return fs::exists(fs::symlink_status(file, ignored));
-}
-
-}  // namespace
-
 tl::expected<std::unique_ptr<TlsFiles>, std::vector<std::string>> TlsFiles::Load(
     const config::Config& config, const backends::Directory* pools,
-    std::shared_ptr<const tls::KeyLog> key_log, const std::string& file) {
+    std::shared_ptr<const tls::KeyLog> key_log, const std::string& file, const Past* past) {
   std::unique_ptr<TlsFiles> self(new TlsFiles(config, pools, std::move(key_log), file));
+  const auto lifetime =
+      std::chrono::duration_cast<std::chrono::seconds>(config.tls.ticket_lifetime);
+  if (past != nullptr && !config.tls.ticket_key_file && !past->ticket_keys->file() &&
+      past->ticket_keys->lifetime() == lifetime) {
+    self->ticket_keys_ = past->ticket_keys;
+  }
   self->backends_.status.part = "pools";
   self->sources_.resize(config.certificates.size());
   self->listeners_.resize(config.listeners.size());
@@ -65,12 +71,29 @@ tl::expected<std::unique_ptr<TlsFiles>, std::vector<std::string>> TlsFiles::Load
   const Outcome outcome = self->Refresh(Look::kAll);
   std::vector<std::string> problems = self->StartProblems();
   if (!problems.empty()) return tl::unexpected(std::move(problems));
-  // What happened so far was the start, not a reload; what did not go well then is told now.
-  for (auto& [chain, pair] : self->pairs_) pair.status.taken = pair.staple.status.taken = 0;
-  for (auto& [files, trust] : self->trusts_) trust.status.taken = 0;
-  for (auto& [map, users] : self->users_) users.status.taken = 0;
-  for (auto& [path, moved] : self->moved_) moved.status.taken = 0;
-  self->backends_.status.taken = self->tickets_.status.taken = 0;
+  // What happened at the start was no reload; what did not go well then is told now.
+  std::map<std::string, const Status*> before;
+  if (past != nullptr) {
+    for (const Status& status : past->series->statuses) before.emplace(status.part, &status);
+  }
+  const auto count = [&before](Status& status) {
+    const auto known = before.find(status.part);
+    if (known == before.end()) {
+      status.taken = 0;
+      return;
+    }
+    status.taken += known->second->taken;
+    status.failed += known->second->failed;
+  };
+  for (auto& [chain, pair] : self->pairs_) {
+    count(pair.status);
+    count(pair.staple.status);
+  }
+  for (auto& [files, trust] : self->trusts_) count(trust.status);
+  for (auto& [map, users] : self->users_) count(users.status);
+  for (auto& [path, moved] : self->moved_) count(moved.status);
+  count(self->backends_.status);
+  count(self->tickets_.status);
   return self;
 }
 

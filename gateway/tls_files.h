@@ -40,18 +40,50 @@ struct FileStamp {
   bool operator==(const FileStamp&) const = default;
 };
 
+// StampOf returns that of a file without one where there is none.
+[[nodiscard]] FileStamp StampOf(const std::filesystem::path& file);
+
 class TlsFiles {
  public:
   using Time = std::chrono::system_clock::time_point;
+
+  // How one part fares.
+  struct Status {
+    std::string part;
+    uint64_t taken = 0;   // reloads since the start
+    uint64_t failed = 0;  // causes for which one did not come about
+    Time last_success;    // of loading
+    std::string problem;  // what is wrong now; empty: nothing
+  };
+
+  // What the metrics say. A directory with more than kMostSeries pairs is one certificate there,
+  // named like the directory: the one that ends first, all reloads together, the oldest success.
+  static constexpr size_t kMostSeries = 100;
+  struct Expiry {
+    std::string certificate;
+    std::string name;  // its first
+    Time not_after;
+  };
+  struct Series {
+    std::vector<Expiry> expiries;
+    std::vector<Status> statuses;
+  };
+
+  // Past is what a reload carries over: keys that no file has, and counts of reloads.
+  struct Past {
+    std::shared_ptr<tls::TicketKeys> ticket_keys;
+    std::shared_ptr<const Series> series;
+  };
 
   // Load reads all files of `config`, which must outlive this; `file` is its name, for messages. On
   // failure every problem, as "FILE:LINE:COLUMN: what". The contexts write their secrets into
   // `key_log`, where it is not null. A pair found in a directory that cannot be
   // used is no failure, as long as another one can: see statuses().
-  // `pools` must outlive this; null, they are left out.
+  // `pools` must outlive this; null, they are left out. `past` is what there was before a reload.
   [[nodiscard]] static tl::expected<std::unique_ptr<TlsFiles>, std::vector<std::string>> Load(
       const config::Config& config, const backends::Directory* pools,
-      std::shared_ptr<const tls::KeyLog> key_log, const std::string& file);
+      std::shared_ptr<const tls::KeyLog> key_log, const std::string& file,
+      const Past* past = nullptr);
 
   // One a listener, in the order of the configuration.
   [[nodiscard]] const ListenerContexts& contexts() const { return contexts_; }
@@ -88,28 +120,8 @@ class TlsFiles {
   };
   [[nodiscard]] Outcome Refresh(Look look);
 
-  // How one part fares.
-  struct Status {
-    std::string part;
-    uint64_t taken = 0;   // reloads since the start
-    uint64_t failed = 0;  // causes for which one did not come about
-    Time last_success;    // of loading
-    std::string problem;  // what is wrong now; empty: nothing
-  };
   [[nodiscard]] std::vector<Status> statuses() const;
 
-  // What the metrics say. A directory with more than kMostSeries pairs is one certificate there,
-  // named like the directory: the one that ends first, all reloads together, the oldest success.
-  static constexpr size_t kMostSeries = 100;
-  struct Expiry {
-    std::string certificate;
-    std::string name;  // its first
-    Time not_after;
-  };
-  struct Series {
-    std::vector<Expiry> expiries;
-    std::vector<Status> statuses;
-  };
   [[nodiscard]] Series series() const;
 
   // Folders returns those in which a change of the files shows.

@@ -45,18 +45,23 @@ TlsWatch::TlsWatch(std::unique_ptr<TlsFiles> files, std::chrono::milliseconds po
 }
 
 TlsWatch::~TlsWatch() {
-  {
-    const std::lock_guard lock(mutex_);
-    end_wanted_ = true;
-  }
-  uv_async_send(wake_.get());
-  thread_.join();
+  End();
   watches_.clear();
   wake_.reset();
   quiet_.reset();
   poll_.reset();
   uv_run(&loop_, UV_RUN_DEFAULT);
   uv_loop_close(&loop_);
+}
+
+void TlsWatch::End() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    end_wanted_ = true;
+  }
+  uv_async_send(wake_.get());
+  thread_.join();
 }
 
 void TlsWatch::ReloadAll() {

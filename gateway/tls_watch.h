@@ -33,7 +33,6 @@ class TlsWatch {
   // Starts the thread; `log` must outlive it.
   TlsWatch(std::unique_ptr<TlsFiles> files, std::chrono::milliseconds poll_interval,
            observe::Log& log, Offer offer);
-  // Ends the thread; a look under way is finished first.
   ~TlsWatch();
   TlsWatch(const TlsWatch&) = delete;
   TlsWatch& operator=(const TlsWatch&) = delete;
@@ -41,7 +40,10 @@ class TlsWatch {
   // ReloadAll asks for everything to be read, and for a log line that says what came of it.
   void ReloadAll();
 
-  // What the metrics say of the files now.
+  // End stops looking, for good; a look under way is finished first. Not thread-safe.
+  void End();
+
+  // What the metrics say of the files now, or at the end.
   [[nodiscard]] std::shared_ptr<const TlsFiles::Series> series() const;
 
  private:

@@ -40,7 +40,7 @@ Worker::Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sock
       id_salt_(std::random_device()()),
       contexts_(std::move(contexts)),
       peers_(std::move(backend_contexts)),
-      shard_(runtime.metrics.NewShard()),
+      shard_(runtime.metrics->NewShard()),
       end_of_iteration_(new uv_check_t),
       wake_(new uv_async_t),
       tick_(new uv_timer_t) {
@@ -89,6 +89,7 @@ Worker::~Worker() {
   drain_timer_.reset();
   uv_run(&loop_, UV_RUN_DEFAULT);
   uv_loop_close(&loop_);
+  runtime_.metrics->Retire(shard_);
 }
 
 // ---- the process's side
@@ -113,9 +114,13 @@ void Worker::SpeakTo(backends::BackendContexts contexts) {
 void Worker::UseRoster(const backends::Pool& pool) {
   Post([this, &pool, roster = pool.roster()]() mutable {
     rosters_[pool.index()] = std::move(roster);
-    if (ready_store_) ready_store_->Use(pool);
+    if (ready_store_ && !leaving_) ready_store_->Use(pool);
     if (prober_) prober_->Use(pool);
   });
+}
+
+void Worker::Supersede() {
+  Post([this] { BeginSupersede(); });
 }
 
 void Worker::Drain(uint64_t spread_ms, uint64_t deadline_ms) {
@@ -183,7 +188,7 @@ void Worker::EndOfIteration() {
   Empty(retired_sessions_);
   Empty(buried_streams_);
   io_->NextIteration();
-  if (draining_ && session_count_ == 0) uv_stop(&loop_);
+  if (leaving_ && session_count_ == 0) uv_stop(&loop_);
 }
 
 // ---- sessions
@@ -292,7 +297,7 @@ void Worker::Retire(auth::SessionId id, const net::Address* client,
 }
 
 bool Worker::BeginEarly() {
-  if (draining_ || early_openings_ >= kMaxEarlyOpenings) return false;
+  if (leaving_ || early_openings_ >= kMaxEarlyOpenings) return false;
   ++early_openings_;
   return true;
 }
@@ -317,11 +322,17 @@ void Worker::ForEachSession(Function function) {
   }
 }
 
-void Worker::BeginDrain(uint64_t spread_ms, uint64_t deadline_ms) {
-  draining_ = true;
+void Worker::BeginSupersede() {
+  leaving_ = true;
   listeners_.clear();
   discovery_.reset();
   prober_.reset();
+  ready_store_->Clear();
+}
+
+void Worker::BeginDrain(uint64_t spread_ms, uint64_t deadline_ms) {
+  BeginSupersede();
+  draining_ = true;
   uint64_t position = 0;
   const uint64_t count = std::max<uint64_t>(session_count_, 1);
   ForEachSession([&](session::Session& session) { session.Drain(spread_ms * position++ / count); });

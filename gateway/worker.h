@@ -56,6 +56,9 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   void SpeakTo(backends::BackendContexts contexts);
   // UseRoster has the members that the pool has now chosen from, from the next login on.
   void UseRoster(const backends::Pool& pool);
+  // Supersede stops accepting, and looking at backends: another generation does that from now on.
+  // The thread ends when no session is left.
+  void Supersede();
   // Drain stops accepting and asks sessions to end, spread over `spread_ms`; after `deadline_ms`
   // the rest is ended. The thread ends when no session is left.
   void Drain(uint64_t spread_ms, uint64_t deadline_ms);
@@ -115,6 +118,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   void RunPosted();
   void EndOfIteration();
   void Tick();
+  void BeginSupersede();
   void BeginDrain(uint64_t spread_ms, uint64_t deadline_ms);
   void RefuseConnection(const ListenerRuntime& listener, protocols::Notice notice,
                         uv_tcp_t& handle);
@@ -152,7 +156,8 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   uint64_t last_accept_error_ms_ = 0;
   std::vector<std::unique_ptr<session::Session>> retired_sessions_;
   std::vector<std::unique_ptr<net::Stream>> buried_streams_;
-  bool draining_ = false;
+  bool draining_ = false;  // sessions are asked to end
+  bool leaving_ = false;   // no session is begun
 
   std::mutex mutex_;
   std::vector<std::function<void()>> posted_;

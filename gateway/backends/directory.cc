@@ -103,7 +103,7 @@ uint16_t MinimumVersion(const config::Pool& pool) {
 }
 
 Pool::Pool(const config::Pool& settings, protocols::Protocol protocol, size_t index,
-           observe::Metrics& metrics, Passwords passwords)
+           observe::Metrics& metrics, Passwords passwords, const Pool* past)
     : settings_(settings),
       protocol_(protocol),
       index_(index),
@@ -153,6 +153,12 @@ Pool::Pool(const config::Pool& settings, protocols::Protocol protocol, size_t in
   series_.connect_duration =
       metrics.Histogram(Metric::kBackendConnectDuration, {name, protocol_name});
   series_.login_duration = metrics.Histogram(Metric::kBackendLoginDuration, {name, protocol_name});
+  if (past != nullptr && past->settings() == settings_) {
+    roster_ = past->roster();
+    capabilities_ = past->capabilities();
+    probed_ = past->probed();
+    return;
+  }
   std::vector<MemberFacts> fixed;
   for (const config::PoolMember& member : settings_.members) {
     if (member.kind == config::MemberKind::kHost)
@@ -278,7 +284,8 @@ std::vector<std::pair<std::string, bool>> Pool::Trust() const {
 }
 
 tl::expected<std::unique_ptr<Directory>, std::string> Directory::Make(const config::Config& config,
-                                                                      observe::Metrics& metrics) {
+                                                                      observe::Metrics& metrics,
+                                                                      const Directory* past) {
   auto directory = std::make_unique<Directory>();
   for (const config::Pool& settings : config.pools) {
     for (const protocols::Protocol protocol : ProtocolsOf(config, settings.name)) {
@@ -291,8 +298,9 @@ tl::expected<std::unique_ptr<Directory>, std::string> Directory::Make(const conf
         if (!read) return tl::unexpected("pool." + settings.name + ": " + read.error());
         *password = std::move(*read);
       }
+      const Pool* before = past != nullptr ? past->Find(settings.name, protocol) : nullptr;
       directory->pools_.push_back(std::make_unique<Pool>(
-          settings, protocol, directory->pools_.size(), metrics, std::move(passwords)));
+          settings, protocol, directory->pools_.size(), metrics, std::move(passwords), before));
     }
   }
   return directory;

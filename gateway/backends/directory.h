@@ -46,9 +46,10 @@ class Pool {
     sasl::Secret account;
   };
 
-  // `index`: its place in the directory.
+  // `index`: its place in the directory. `past`: the same pool before a reload, whose members stay,
+  // with all that is known of them; null: there is none.
   Pool(const config::Pool& settings, protocols::Protocol protocol, size_t index,
-       observe::Metrics& metrics, Passwords passwords = {});
+       observe::Metrics& metrics, Passwords passwords = {}, const Pool* past = nullptr);
 
   [[nodiscard]] const config::Pool& settings() const { return settings_; }
   [[nodiscard]] protocols::Protocol protocol() const { return protocol_; }
@@ -114,9 +115,9 @@ class Pool {
 class Directory {
  public:
   // Makes every pool that a listener uses; fails with a text that names the pool and the file of a
-  // password, which is read here.
+  // password, which is read here. `past`: the one before a reload, or null.
   [[nodiscard]] static tl::expected<std::unique_ptr<Directory>, std::string> Make(
-      const config::Config& config, observe::Metrics& metrics);
+      const config::Config& config, observe::Metrics& metrics, const Directory* past = nullptr);
 
   // Find returns the pool as `protocol` uses it, or null.
   [[nodiscard]] Pool* Find(std::string_view name, protocols::Protocol protocol) const;

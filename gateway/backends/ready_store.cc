@@ -95,6 +95,10 @@ void ReadyStore::Use(const Pool& pool) {
 
 ReadyStore::~ReadyStore() = default;
 
+void ReadyStore::Clear() {
+  shelves_.clear();
+}
+
 std::unique_ptr<Opening> ReadyStore::Take(const Member& member, Opening::Observer& observer) {
   for (const auto& shelf : shelves_) {
     if (shelf->Holds(member)) return shelf->Take(observer);

@@ -21,6 +21,9 @@ class ReadyStore {
   // Use keeps connections to the members that `pool` has now.
   void Use(const Pool& pool);
 
+  // Clear keeps none any more.
+  void Clear();
+
   // Take returns a ready connection to `member` whose events go to `observer`, or null.
   [[nodiscard]] std::unique_ptr<Opening> Take(const Member& member, Opening::Observer& observer);
 

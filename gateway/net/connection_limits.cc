@@ -18,13 +18,13 @@ ConnectionLimits::Outcome ConnectionLimits::Admit(const Address& client) {
 }
 
 bool ConnectionLimits::AdmitUnknown() {
-  if (total_.fetch_add(1, std::memory_order_relaxed) < max_total_) return true;
+  if (total_.fetch_add(1, std::memory_order_relaxed) < max_total()) return true;
   ReleaseUnknown();
   return false;
 }
 
 bool ConnectionLimits::Identify(const Address& client) {
-  return networks_.Add(client.Network(), max_per_network_);
+  return networks_.Add(client.Network(), max_per_network_.load(std::memory_order_relaxed));
 }
 
 void ConnectionLimits::ReleaseUnknown() {

@@ -19,6 +19,12 @@ class ConnectionLimits {
   ConnectionLimits(uint32_t max_total, uint32_t max_per_network)
       : max_total_(max_total), max_per_network_(max_per_network) {}
 
+  // Set changes the limits, for connections that come from now on.
+  void Set(uint32_t max_total, uint32_t max_per_network) {
+    max_total_.store(max_total, std::memory_order_relaxed);
+    max_per_network_.store(max_per_network, std::memory_order_relaxed);
+  }
+
   // Admit counts a connection when it may be served; each kAdmitted needs one Release.
   [[nodiscard]] Outcome Admit(const Address& client);
   void Release(const Address& client);
@@ -29,7 +35,7 @@ class ConnectionLimits {
   [[nodiscard]] bool Identify(const Address& client);
   void ReleaseUnknown();
 
-  [[nodiscard]] uint32_t max_total() const { return max_total_; }
+  [[nodiscard]] uint32_t max_total() const { return max_total_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint32_t total() const { return total_.load(std::memory_order_relaxed); }
 
  private:
@@ -37,8 +43,8 @@ class ConnectionLimits {
     size_t operator()(const Address::NetworkKey& key) const;
   };
 
-  const uint32_t max_total_;
-  const uint32_t max_per_network_;
+  std::atomic<uint32_t> max_total_;
+  std::atomic<uint32_t> max_per_network_;
   std::atomic<uint32_t> total_{0};
   ShardedCounts<Address::NetworkKey, Hash> networks_;
 };

@@ -211,6 +211,26 @@ constexpr std::array<Description, static_cast<size_t>(Metric::kCount)> kTable = 
      {"protocol", "kind"},
      "What clients did wrong."},
     {"gatepost_draining", Kind::kGauge, {}, "1 while shutting down."},
+    {"gatepost_drain_remaining_seconds",
+     Kind::kGauge,
+     {},
+     "Time until the last sessions are ended, while shutting down."},
+    {"gatepost_config_reloads_total",
+     Kind::kCounter,
+     {"result"},
+     "Reloads of the configuration since the start."},
+    {"gatepost_config_last_reload_successful",
+     Kind::kGauge,
+     {},
+     "1 unless the last reload of the configuration failed."},
+    {"gatepost_config_last_reload_success_timestamp_seconds",
+     Kind::kGauge,
+     {},
+     "When the running configuration was read, Unix time."},
+    {"gatepost_config_generations",
+     Kind::kGauge,
+     {},
+     "Configurations in use: the newest, and those that sessions have begun with."},
     {"gatepost_session_limit", Kind::kGauge, {}, "Client connections that are served at most."},
     {"gatepost_log_lines_suppressed_total",
      Kind::kCounter,
@@ -268,13 +288,13 @@ void Shard::Observe(const HistogramId& id, double value) {
 
 uint32_t Metrics::Register(Metric metric, Labels labels, uint32_t cells) {
   assert(labels.size() == LabelCount(Describe(metric)));
+  const std::lock_guard lock(mutex_);
   for (const Series& known : series_) {
     if (known.metric == metric &&
         std::equal(labels.begin(), labels.end(), known.labels.begin(), known.labels.end())) {
       return known.cell;
     }
   }
-  assert(shards_.empty());
   series_.push_back({metric, {labels.begin(), labels.end()}, cells_});
   cells_ += cells;
   return series_.back().cell;
@@ -298,13 +318,20 @@ Shard& Metrics::NewShard() {
   return *shards_.emplace_back(std::make_unique<Shard>(cells_));
 }
 
+void Metrics::Retire(Shard& shard) {
+  const std::lock_guard lock(mutex_);
+  if (retired_.size() < shard.size_) retired_.resize(shard.size_);
+  for (uint32_t cell = 0; cell < shard.size_; ++cell) retired_[cell] += shard.Value(cell);
+  std::erase_if(shards_, [&](const auto& own) { return own.get() == &shard; });
+}
+
 void Metrics::AtScrape(Metric metric, std::function<std::vector<Sample>()> read) {
   readers_.push_back({metric, std::move(read)});
 }
 
 uint64_t Metrics::Sum(uint32_t cell) const {
-  uint64_t sum = 0;
-  for (const auto& shard : shards_) sum += shard->cells_[cell].load(std::memory_order_relaxed);
+  uint64_t sum = cell < retired_.size() ? retired_[cell] : 0;
+  for (const auto& shard : shards_) sum += shard->Value(cell);
   return sum;
 }
 

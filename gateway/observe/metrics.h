@@ -1,8 +1,9 @@
 // Every metric: its name, meaning and labels (metrics.cc has the one table), and how it is counted.
 //
 // Counting is per worker: a Shard has one writer, its cells are relaxed atomics without
-// read-modify-write; a scrape sums the shards. All series are registered before the workers start,
-// so their number is known and bounded by the configuration. metrics.md is the reference.
+// read-modify-write; a scrape sums the shards. Series are registered before the workers that count
+// in them are made, so their number is bounded by the configurations that the process has had.
+// metrics.md is the reference.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -65,6 +66,11 @@ enum class Metric : uint8_t {
   kForeignProtocols,
   kProtocolErrors,
   kDraining,
+  kDrainRemaining,
+  kConfigReloads,
+  kConfigLastReloadOk,
+  kConfigLastReloadTime,
+  kGenerations,
   kSessionLimit,
   kLogLinesSuppressed,
   kLogLinesDropped,
@@ -94,7 +100,7 @@ struct HistogramId {
 // Shard is one worker's cells. Only that worker's thread counts in it.
 class Shard {
  public:
-  explicit Shard(size_t cells) : cells_(new std::atomic<uint64_t>[cells]()) {}
+  explicit Shard(size_t cells) : size_(cells), cells_(new std::atomic<uint64_t>[cells]()) {}
 
   void Add(CounterId id, uint64_t count = 1) { Bump(id.cell, count); }
   void Change(GaugeId id, int64_t by) { Bump(id.cell, static_cast<uint64_t>(by)); }
@@ -108,6 +114,12 @@ class Shard {
     target.store(target.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
   }
 
+  // Value returns 0 for a series that is younger than the shard.
+  [[nodiscard]] uint64_t Value(uint32_t cell) const {
+    return cell < size_ ? cells_[cell].load(std::memory_order_relaxed) : 0;
+  }
+
+  size_t size_;
   std::unique_ptr<std::atomic<uint64_t>[]> cells_;
 };
 
@@ -119,15 +131,19 @@ class Metrics {
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
-  // Registration, before the first NewShard. The same labels give the same series.
+  // Registration. The same labels give the same series; a new one is counted in by shards that are
+  // made afterwards.
   CounterId Counter(Metric metric, Labels labels);
   GaugeId Gauge(Metric metric, Labels labels);
   HistogramId Histogram(Metric metric, Labels labels);
 
   // NewShard makes a worker's cells; the Metrics keeps it alive.
   [[nodiscard]] Shard& NewShard();
+  // Retire keeps what was counted in `shard`, which ends.
+  void Retire(Shard& shard);
 
-  // AtScrape registers a value that is read when somebody looks, on the scraping thread.
+  // AtScrape registers a value that is read when somebody looks, on the scraping thread. Before the
+  // first Render.
   struct Sample {
     std::vector<std::string> labels;
     double value;
@@ -149,10 +165,11 @@ class Metrics {
   uint32_t Register(Metric metric, Labels labels, uint32_t cells);
   [[nodiscard]] uint64_t Sum(uint32_t cell) const;
 
+  mutable std::mutex mutex_;  // guards everything but readers_
   std::vector<Series> series_;
   uint32_t cells_ = 0;
-  mutable std::mutex mutex_;  // guards shards_ against a scrape during start-up
   std::vector<std::unique_ptr<Shard>> shards_;
+  std::vector<uint64_t> retired_;  // by cell, of shards that have ended
   struct Reader {
     Metric metric;
     std::function<std::vector<Sample>()> read;

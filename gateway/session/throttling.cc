@@ -71,12 +71,12 @@ bool Session::AdmitUser() {
   }
   const uint32_t most = runtime.config.limits.max_sessions_per_user;
   if (most == 0) return true;
-  user_counted_ = runtime.user_sessions.Add(auth::UserKey(user_), most);
+  user_counted_ = runtime.user_sessions->Add(auth::UserKey(user_), most);
   return user_counted_;
 }
 
 void Session::ReleaseUser() {
-  if (user_counted_) worker_.runtime().user_sessions.Remove(auth::UserKey(user_));
+  if (user_counted_) worker_.runtime().user_sessions->Remove(auth::UserKey(user_));
   user_counted_ = false;
 }
 

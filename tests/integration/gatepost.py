@@ -376,6 +376,14 @@ class Gatepost:
         assert line["result"] == result, line
         return line
 
+    def add_port(self, name):
+        """Takes a free port for a listener that comes with a reload."""
+        self._reserved[name] = Port()
+        self.ports[name] = self._reserved[name].number
+
+    def write_config(self):
+        self.config_file.write_text(self.config_text())
+
     # ---- clients
 
     def connect(self, name, tls=False, **options):

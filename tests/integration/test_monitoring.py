@@ -29,8 +29,6 @@ DASHBOARD = SOURCE / "deploy/grafana/gatepost.json"
 # Expressions that are empty as long as all is well, with the reason.
 NEEDS_AN_EVENT = {
     'absent(up{job=~".*gatepost.*"})': "there is a gateway",
-    "min by (job, backend, member, method) (gatepost_backend_forwarding_trusted)":
-        "no pool here tells its backends of the client by IMAP ID or XCLIENT",
 }
 
 # The port of the documented table -> the probe's module.
@@ -234,7 +232,8 @@ class UnderLoad(GatewayTestCase):
             for user, password in cls.backends.users.items()))
         proxied = {"protocol": "imap", "tls": "implicit", "pool": "stores-imap",
                    "proxy_protocol": "both", "proxy_networks": [HOST]}
-        cls.share({**port_table(), "proxied": proxied}, pools(cls.backends),
+        cls.share({**port_table(), "proxied": proxied},
+                  pools(cls.backends, forward_client_address="native"),
                   authority={"kind": "passwords", "file": passwords})
         cls.gate.wait_capabilities()
         cls.blackbox = run_blackbox()

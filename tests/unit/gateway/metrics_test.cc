@@ -51,6 +51,28 @@ TEST(Metrics, HistogramBucketsAreCumulative) {
   has(R"(gatepost_login_duration_seconds_count{protocol="imap"} 3)");
 }
 
+TEST(Metrics, CountsOnAfterAWorkerHasEnded) {
+  Metrics metrics;
+  const CounterId counter = metrics.Counter(Metric::kBytes, {"imap", "in"});
+  Shard& first = metrics.NewShard();
+  first.Add(counter, 5);
+  // A reload brings a series that the first worker does not know.
+  const CounterId younger = metrics.Counter(Metric::kBytes, {"pop3", "in"});
+  Shard& second = metrics.NewShard();
+  second.Add(younger, 3);
+  second.Add(counter, 2);
+  const auto expect = [&] {
+    const std::string text = metrics.Render();
+    EXPECT_NE(text.find("{protocol=\"imap\",direction=\"in\"} 7\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("{protocol=\"pop3\",direction=\"in\"} 3\n"), std::string::npos) << text;
+  };
+  expect();
+  metrics.Retire(first);
+  expect();
+  metrics.Retire(second);
+  expect();
+}
+
 TEST(Metrics, TheSameLabelsAreTheSameSeries) {
   Metrics metrics;
   const CounterId first = metrics.Counter(Metric::kBytes, {"imap", "in"});

@@ -1,0 +1,75 @@
+// A generation: what one reading of the configuration has made, and the workers that serve by it.
+//
+// A reload starts the next one beside it, on the same sockets. The one before takes no new clients
+// any more, and ends with its last session; so a session keeps what it began with, and nothing of a
+// Runtime ever changes under it. Main thread, but for what says otherwise.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "gateway/listening_sockets.h"
+#include "gateway/prepare.h"
+#include "gateway/runtime.h"
+#include "gateway/tls_watch.h"
+#include "gateway/worker.h"
+
+namespace gatepost {
+
+class Generation {
+ public:
+  // `prepared` with all that Runtime shares over reloads. The workers, which do not run yet, take
+  // the sockets. `number` counts from 1.
+  Generation(Prepared prepared, uint64_t number, const ListeningSockets::OfWorkers& sockets);
+  // Waits until the workers have ended.
+  ~Generation();
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
+
+  // Start lets the workers run; `ended` is called on a thread of its own when none does any more.
+  void Start(std::function<void()> ended);
+  // ReloadFiles reads all certificates and the like anew, and logs what came of it. Before
+  // Supersede.
+  void ReloadFiles() { tls_watch_->ReloadAll(); }
+  // Supersede leaves new clients to another generation.
+  void Supersede();
+  // Drain asks the sessions to end (Worker::Drain).
+  void Drain(uint64_t spread_ms, uint64_t deadline_ms);
+
+  // ---- any thread ----
+
+  [[nodiscard]] const Runtime& runtime() const { return *runtime_; }
+  [[nodiscard]] uint64_t number() const { return number_; }
+  [[nodiscard]] const std::vector<std::unique_ptr<Worker>>& workers() const { return workers_; }
+  // What each listener offered at first.
+  [[nodiscard]] const ListenerContexts& first_offer() const { return first_offer_; }
+  [[nodiscard]] const std::vector<InputFile>& inputs() const { return inputs_; }
+  [[nodiscard]] const std::shared_ptr<tls::TicketKeys>& ticket_keys() const { return ticket_keys_; }
+  [[nodiscard]] std::shared_ptr<const TlsFiles::Series> tls_series() const {
+    return tls_watch_->series();
+  }
+  [[nodiscard]] bool ended() const { return ended_.load(); }
+  // Stuck returns the number of a worker whose loop has not run for `patience_ns`.
+  [[nodiscard]] std::optional<size_t> Stuck(uint64_t patience_ns) const;
+
+ private:
+  void OnFiles(const TlsFiles& files);
+
+  const uint64_t number_;
+  const std::unique_ptr<Runtime> runtime_;
+  const std::vector<InputFile> inputs_;
+  const std::shared_ptr<tls::TicketKeys> ticket_keys_;
+  const ListenerContexts first_offer_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<TlsWatch> tls_watch_;  // uses the workers
+  std::atomic<bool> ended_{false};
+  std::thread joiner_;
+};
+
+}  // namespace gatepost
