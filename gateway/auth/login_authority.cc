@@ -151,10 +151,10 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
   // Trouble is the member's: it has said nothing about the credentials.
   void Trouble(std::string_view cause, const std::string& detail,
                backends::Health::Sign sign = backends::Health::Sign::kFails) {
-    backends::ReportFailure(owner_.worker_, pool_, *at_.member(),
-                            {backends::Stage::kLogin, backends::Purpose::kLogin, sign, cause,
-                             sasl::WithoutPassword(detail, credentials_),
-                             credentials_.authentication_identity});
+    backends::ReportFailure(
+        owner_.worker_, pool_, *at_.member(),
+        {backends::Stage::kLogin, backends::Purpose::kLogin, sign, cause,
+         sasl::WithoutPassword(detail, credentials_), credentials_.authentication_identity});
     NextMember(detail);
   }
 

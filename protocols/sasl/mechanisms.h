@@ -82,8 +82,8 @@ class ServerExchange {
 // AppendPlain appends the base64 of the PLAIN message for `credentials` (RFC 4616 §2) to `output`.
 void AppendPlain(const Credentials& credentials, protocols::Buffer& output);
 
-// QuotesPassword says whether a backend's words contain the password (or token) of `credentials`, as
-// it is or as it goes over the wire.
+// QuotesPassword says whether a backend's words contain the password (or token) of `credentials`,
+// as it is or as it goes over the wire.
 [[nodiscard]] bool QuotesPassword(std::string_view text, const Credentials& credentials);
 
 // WithoutPassword returns a backend's words for the log, unless they quote the password.
