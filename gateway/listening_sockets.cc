@@ -2,11 +2,13 @@
 #include "gateway/listening_sockets.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string>
 #include <utility>
 
 #include "gateway/net/listener.h"
@@ -39,6 +41,35 @@ const ListeningSockets::Bound* ListeningSockets::Find(const net::Address& addres
 bool ListeningSockets::HasPort(const net::Address& address) const {
   return std::any_of(bound_.begin(), bound_.end(),
                      [&](const Bound& bound) { return bound.address.port() == address.port(); });
+}
+
+tl::expected<void, std::string> ListeningSockets::Inherit(const std::vector<int>& descriptors) {
+  std::vector<Bound> inherited;
+  for (const int descriptor : descriptors) {
+    sockaddr_storage storage{};
+    socklen_t length = sizeof(storage);
+    int type = 0;
+    socklen_t type_length = sizeof(type);
+    const bool named =
+        getsockname(descriptor, reinterpret_cast<sockaddr*>(&storage), &length) == 0 &&
+        getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &type_length) == 0;
+    if (!named || type != SOCK_STREAM ||
+        (storage.ss_family != AF_INET && storage.ss_family != AF_INET6)) {
+      return tl::unexpected("the inherited descriptor " + std::to_string(descriptor) +
+                            " is no TCP socket");
+    }
+    const net::Address address(reinterpret_cast<const sockaddr*>(&storage));
+    const auto known = std::find_if(inherited.begin(), inherited.end(), [&](const Bound& bound) {
+      return bound.address.Text() == address.Text();
+    });
+    if (known != inherited.end()) {
+      known->descriptors.push_back(descriptor);
+    } else {
+      inherited.push_back({address, {descriptor}});
+    }
+  }
+  bound_ = std::move(inherited);
+  return {};
 }
 
 tl::expected<ListeningSockets::Bound, std::string> ListeningSockets::BindAll(
@@ -129,10 +160,12 @@ void ListeningSockets::Keep(const std::vector<config::Listener>& listeners) {
   });
 }
 
-size_t ListeningSockets::size() const {
-  size_t sum = 0;
-  for (const Bound& bound : bound_) sum += bound.descriptors.size();
-  return sum;
+std::vector<int> ListeningSockets::descriptors() const {
+  std::vector<int> all;
+  for (const Bound& bound : bound_) {
+    all.insert(all.end(), bound.descriptors.begin(), bound.descriptors.end());
+  }
+  return all;
 }
 
 }  // namespace gatepost

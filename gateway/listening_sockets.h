@@ -26,6 +26,11 @@ class ListeningSockets {
   ListeningSockets(const ListeningSockets&) = delete;
   ListeningSockets& operator=(const ListeningSockets&) = delete;
 
+  // Inherit takes sockets that are bound already, for the addresses that they have; those that turn
+  // out to be none that are wanted, Keep closes. Returns what is wrong with one; then none is
+  // taken.
+  [[nodiscard]] tl::expected<void, std::string> Inherit(const std::vector<int>& descriptors);
+
   // Bind makes sockets for the addresses of `listeners` that have none, `workers` of each. On
   // failure every problem, and everything is as it was.
   [[nodiscard]] tl::expected<void, std::vector<std::string>> Bind(
@@ -43,7 +48,9 @@ class ListeningSockets {
   // Keep closes those that are for none of `listeners`.
   void Keep(const std::vector<config::Listener>& listeners);
 
-  [[nodiscard]] size_t size() const;
+  // All of them, still this object's.
+  [[nodiscard]] std::vector<int> descriptors() const;
+  [[nodiscard]] size_t size() const { return descriptors().size(); }
 
  private:
   struct Bound {

@@ -10,8 +10,11 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <iostream>
 #include <string>
+#include <system_error>
+#include <vector>
 
 #include "config/values.h"
 #include "gateway/auth/passwords.h"
@@ -39,7 +42,8 @@ tl::expected<Prepared, int> Load(const std::string& file,
   return std::move(*prepared);
 }
 
-int Serve(const std::string& file, const std::string& key_log_file) {
+int Serve(const std::string& file, const std::string& key_log_file,
+          std::vector<std::string> arguments) {
   std::shared_ptr<const tls::KeyLog> key_log;
   if (!key_log_file.empty()) {
     auto opened = tls::KeyLog::Open(key_log_file);
@@ -51,7 +55,7 @@ int Serve(const std::string& file, const std::string& key_log_file) {
   }
   auto prepared = Load(file, std::move(key_log));
   if (!prepared) return prepared.error();
-  return gatepost::Serve(std::move(*prepared));
+  return gatepost::Serve(std::move(*prepared), std::move(arguments));
 }
 
 void PrintCrl(const tls::ClientVerifier::Crl& crl) {
@@ -316,7 +320,14 @@ int main(int argc, char** argv) {
       "--tls-keylog", key_log_file,
       "DANGER, for debugging alone: append the secrets of all TLS connections to this "
       "file, in the format that Wireshark reads");
-  serve->callback([&] { status = Serve(file, key_log_file); });
+  serve->callback([&] {
+    // The program's own path, of which a package's update puts another file in place.
+    std::error_code error;
+    std::vector<std::string> arguments(argv, argv + argc);
+    const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
+    if (!error) arguments.front() = program.string();
+    status = Serve(file, key_log_file, std::move(arguments));
+  });
 
   CLI::App* check =
       app.add_subcommand("check", "Validate a configuration and everything that it names");

@@ -24,6 +24,7 @@
 #include "gateway/privileges.h"
 #include "gateway/process_metrics.h"
 #include "gateway/service_manager.h"
+#include "gateway/successor.h"
 
 namespace gatepost {
 namespace {
@@ -56,10 +57,13 @@ std::string RestartKeys(const config::Config& now, const config::Config& next) {
 }
 
 // Server is the running process: what Serve keeps on the main thread.
-class Server {
+class Server final : private Successor::Observer {
  public:
-  explicit Server(Prepared prepared)
-      : file_(prepared.file), key_log_(prepared.key_log), first_(std::move(prepared)) {}
+  Server(Prepared prepared, std::vector<std::string> arguments)
+      : file_(prepared.file),
+        arguments_(std::move(arguments)),
+        key_log_(prepared.key_log),
+        first_(std::move(prepared)) {}
 
   int Run();
 
@@ -82,6 +86,9 @@ class Server {
   void OnSignal(int number);
   void BeginDrain(std::string_view cause);
   void Drain();
+  [[nodiscard]] bool StartAdmin();
+  void BeginUpgrade();
+  void OnSuccessor(bool serves) override;
   void BeginReload();
   void EndReload(Reading& reading);
   tl::expected<void, std::vector<std::string>> Adopt(Prepared prepared);
@@ -98,6 +105,8 @@ class Server {
   [[nodiscard]] observe::Log& log() const { return *newest().runtime().log; }
 
   const std::string file_;
+  const std::vector<std::string> arguments_;
+  Inheritance inheritance_ = Inheritance::Take();
   const std::shared_ptr<const tls::KeyLog> key_log_;
   Prepared first_;
   uint64_t descriptors_ = 0;  // that the process may have
@@ -108,6 +117,8 @@ class Server {
   std::atomic<bool> started_{false};
   std::atomic<bool> draining_{false};
   std::atomic<uint64_t> drain_deadline_ns_{0};
+  std::unique_ptr<Successor> successor_;  // on its way, or serving
+  bool succeeded_ = false;                // it serves
   bool reloading_ = false;
   bool reload_wanted_ = false;  // once more, after the one under way
   std::atomic<uint64_t> reloads_ok_{0};
@@ -261,12 +272,17 @@ int Server::Run() {
   Runtime& runtime = *first_.runtime;
   const std::vector<config::Listener>& listeners = runtime.config.listeners;
   const uint32_t workers = WorkerCount(runtime.config);
+  if (const auto inherited = sockets_.Inherit(inheritance_.sockets); !inherited) {
+    std::fprintf(stderr, "gatepost: %s\n", inherited.error().c_str());
+    return 1;
+  }
   if (const auto bound = sockets_.Bind(listeners, workers); !bound) {
     for (const std::string& problem : bound.error()) {
       std::fprintf(stderr, "gatepost: %s\n", problem.c_str());
     }
     return 1;
   }
+  sockets_.Keep(listeners);
   if (!BecomeServer(runtime)) return 1;
   const auto shared = sockets_.Share(listeners, workers);
   if (!shared) {
@@ -276,20 +292,11 @@ int Server::Run() {
   generations_.push_back(std::make_shared<Generation>(std::move(first_), 1, *shared));
   RegisterMetrics(*newest().runtime().metrics);
   const config::Config& settings = newest().runtime().config;
-  if (settings.admin.address) {
-    auto admin = observe::AdminHttp::Start(
-        *settings.admin.address, *newest().runtime().metrics, [this] { return Healthy(); },
-        [this] { return Ready(); });
-    if (!admin) {
-      std::fprintf(stderr, "gatepost: %s\n", admin.error().c_str());
-      return 1;
-    }
-    admin_ = std::move(*admin);
-  }
+  if (!StartAdmin()) return 1;
   // Before anybody is told that we are ready: a signal that came earlier would end the process.
   uv_loop_init(&loop_);
-  std::array<uv_signal_t, 3> signals;
-  static constexpr std::array<int, 3> kNumbers = {SIGTERM, SIGINT, SIGHUP};
+  std::array<uv_signal_t, 4> signals;
+  static constexpr std::array<int, 4> kNumbers = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
   for (size_t i = 0; i < signals.size(); ++i) {
     uv_signal_init(&loop_, &signals[i]);
     signals[i].data = this;
@@ -320,8 +327,10 @@ int Server::Run() {
                {"workers", workers},
                {"hostname", settings.hostname}});
   LogStart(newest());
+  inheritance_.Serves();
   uv_run(&loop_, UV_RUN_DEFAULT);
 
+  successor_.reset();
   for (uv_signal_t& handle : signals) {
     uv_close(reinterpret_cast<uv_handle_t*>(&handle), nullptr);
   }
@@ -334,6 +343,20 @@ int Server::Run() {
   log().Write(Level::kInfo, "stop", {});
   generations_.clear();
   return 0;
+}
+
+bool Server::StartAdmin() {
+  const Runtime& runtime = newest().runtime();
+  if (!runtime.config.admin.address) return true;
+  auto admin = observe::AdminHttp::Start(
+      *runtime.config.admin.address, *runtime.metrics, [this] { return Healthy(); },
+      [this] { return Ready(); });
+  if (!admin) {
+    std::fprintf(stderr, "gatepost: %s\n", admin.error().c_str());
+    return false;
+  }
+  admin_ = std::move(*admin);
+  return true;
 }
 
 // LogStart says what is served, and what an operator should know to be dangerous.
@@ -393,7 +416,7 @@ void Server::LogStart(const Generation& generation) const {
 // -----------------------------------------------------------------------------------
 
 void Server::BeginReload() {
-  if (draining_.load()) return;
+  if (draining_.load() || successor_) return;
   if (reloading_) {
     reload_wanted_ = true;
     return;
@@ -514,7 +537,49 @@ void Server::ReapGenerations() {
   for (const auto& generation : ended) {
     log().Write(Level::kInfo, "generation_ended", {{"generation", generation->number()}});
   }
-  if (draining_.load() && generations_.size() == 1 && newest().ended()) uv_stop(&loop_);
+  const bool last = draining_.load() || succeeded_;
+  if (last && generations_.size() == 1 && newest().ended()) uv_stop(&loop_);
+}
+
+// ---- upgrading
+// ----------------------------------------------------------------------------------
+
+// BeginUpgrade starts the program anew beside this one. The admin address is for one of them at a
+// time; this one gives it up first.
+void Server::BeginUpgrade() {
+  if (draining_.load() || successor_ || reloading_) {
+    log().Write(Level::kWarning, "upgrade",
+                {{"result", "failed"}, {"detail", "a drain, an upgrade or a reload is under way"}});
+    return;
+  }
+  admin_.reset();
+  auto started = Successor::Start(&loop_, arguments_, sockets_.descriptors(), *this);
+  if (started) {
+    successor_ = std::move(*started);
+    return;
+  }
+  log().Write(Level::kError, "upgrade", {{"result", "failed"}, {"detail", started.error()}});
+  (void)StartAdmin();
+}
+
+void Server::OnSuccessor(bool serves) {
+  if (!serves) {
+    log().Write(Level::kError, "upgrade",
+                {{"result", "failed"},
+                 {"program", arguments_.front()},
+                 {"detail", "it ended before it served; what it said is on standard error"}});
+    successor_.reset();
+    (void)StartAdmin();
+    return;
+  }
+  succeeded_ = true;
+  log().Write(Level::kInfo, "upgrade",
+              {{"result", "ok"},
+               {"process", static_cast<int64_t>(successor_->pid())},
+               {"sessions", newest().runtime().limits->total()}});
+  manager_.HandOver(successor_->pid());
+  newest().Supersede();
+  sockets_.Keep({});
 }
 
 // ---- ending
@@ -522,6 +587,7 @@ void Server::ReapGenerations() {
 
 void Server::OnSignal(int number) {
   if (number == SIGHUP) return BeginReload();
+  if (number == SIGUSR2) return BeginUpgrade();
   // The second one is meant: no more waiting.
   if (std::exchange(told_to_stop_, true)) std::_Exit(128 + number);
   BeginDrain(number == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -531,6 +597,7 @@ void Server::OnSignal(int number) {
 // the grace.
 void Server::BeginDrain(std::string_view cause) {
   if (draining_.exchange(true)) return;
+  if (successor_ && !succeeded_) successor_->Kill();
   const config::Process& settings = newest().runtime().config.process;
   const auto whole = settings.drain_grace + settings.drain_timeout;
   drain_deadline_ns_.store(uv_hrtime() + static_cast<uint64_t>(whole.count()) * 1'000'000);
@@ -582,8 +649,8 @@ void Server::Housekeep() {
 
 }  // namespace
 
-int Serve(Prepared prepared) {
-  return Server(std::move(prepared)).Run();
+int Serve(Prepared prepared, std::vector<std::string> arguments) {
+  return Server(std::move(prepared), std::move(arguments)).Run();
 }
 
 }  // namespace gatepost

@@ -4,12 +4,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "gateway/prepare.h"
 
 namespace gatepost {
 
 // Serve binds, drops privileges, runs the workers and obeys signals, until one of them has drained
-// the last session; returns the exit code.
-[[nodiscard]] int Serve(Prepared prepared);
+// the last session; returns the exit code. `arguments`: what starts the program anew (SIGUSR2).
+[[nodiscard]] int Serve(Prepared prepared, std::vector<std::string> arguments);
 
 }  // namespace gatepost

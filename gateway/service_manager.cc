@@ -52,6 +52,12 @@ void ServiceManager::Stopping(std::chrono::milliseconds at_most) {
                    std::chrono::duration_cast<std::chrono::microseconds>(at_most).count()));
 }
 
+void ServiceManager::HandOver(pid_t process) {
+  Send(fmt::format("MAINPID={}", process));
+  if (socket_ >= 0) close(socket_);
+  socket_ = -1;
+}
+
 void ServiceManager::Status(std::string_view text) {
   Send(fmt::format("STATUS={}", text));
 }

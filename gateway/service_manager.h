@@ -34,6 +34,8 @@ class ServiceManager {
   // Stopping tells that the process ends by itself, at the latest after `at_most`, whatever
   // TimeoutStopSec= says.
   void Stopping(std::chrono::milliseconds at_most);
+  // HandOver tells that `process` is who serves from now on, and is silent from then on.
+  void HandOver(pid_t process);
   // Status is shown by `systemctl status`.
   void Status(std::string_view text);
 

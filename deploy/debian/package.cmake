@@ -22,6 +22,7 @@ install(FILES ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/CHANGELOG.md
   ${PROJECT_SOURCE_DIR}/config/reference.md ${PROJECT_SOURCE_DIR}/gateway/observe/metrics.md
   DESTINATION share/doc/gatepost ${package})
 install(FILES ${PROJECT_SOURCE_DIR}/config/gatepost.toml ${deploy}/systemd/credentials.conf
+  ${deploy}/systemd/gatepost.socket
   ${deploy}/fail2ban/jail.d/gatepost.conf DESTINATION share/doc/gatepost/examples ${package})
 install(FILES ${deploy}/grafana/gatepost.json DESTINATION share/gatepost/grafana ${package})
 install(DIRECTORY ${deploy}/prometheus DESTINATION share/gatepost ${package})

@@ -132,6 +132,14 @@ class Unit(unittest.TestCase):
     def test_systemd_takes_it(self):
         self.assertEqual(self.analyze("verify", "--man=no"), (0, ""))
 
+    def test_systemd_takes_the_socket(self):
+        self.assertEqual(self.analyze("verify", "--man=no"), (0, ""))  # which it is for
+        copy = run_directory() / "gatepost.socket"
+        copy.write_text((SOURCE / "deploy/systemd/gatepost.socket").read_text())
+        result = subprocess.run(["systemd-analyze", "verify", "--man=no", copy],
+                                capture_output=True, text=True, timeout=DEADLINE, check=False)
+        self.assertEqual((result.returncode, result.stdout + result.stderr), (0, ""))
+
     def test_it_is_confined(self):
         code, said = self.analyze("security", "--offline=true", f"--threshold={EXPOSURE}")
         self.assertEqual(code, 0, said)
