@@ -274,11 +274,18 @@ void Worker::OnAcceptError(size_t listener_index, int status) {
               {{"listener", listener.settings.name}, {"error", uv_strerror(status)}});
 }
 
-void Worker::OnVerdict(auth::SessionId id, auth::Verdict verdict) {
-  if (id.index >= slots_.size()) return;
+session::Session* Worker::SessionOf(auth::SessionId id) const {
+  if (id.index >= slots_.size()) return nullptr;
   const Slot& slot = slots_[id.index];
-  if (slot.generation != id.generation || !slot.session) return;  // the client has gone
-  slot.session->OnVerdict(std::move(verdict));
+  return slot.generation == id.generation ? slot.session.get() : nullptr;
+}
+
+void Worker::OnVerdict(auth::SessionId id, auth::Verdict verdict) {
+  if (session::Session* session = SessionOf(id)) session->OnVerdict(std::move(verdict));
+}
+
+void Worker::OnChallenge(auth::SessionId id, std::string_view challenge) {
+  if (session::Session* session = SessionOf(id)) session->OnChallenge(challenge);
 }
 
 void Worker::Retire(auth::SessionId id, const net::Address* client,

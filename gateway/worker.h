@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -31,6 +32,10 @@
 #include "gateway/session/session.h"
 
 namespace gatepost {
+
+namespace auth {
+class Chain;
+}
 
 class Worker final : public net::Listener::Observer, public auth::Authenticator::Answers {
  public:
@@ -74,7 +79,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   [[nodiscard]] net::StreamIo& io() { return *io_; }
   [[nodiscard]] net::Deadlines& deadlines() { return *deadlines_; }
   [[nodiscard]] net::Resolver& resolver() { return *resolver_; }
-  [[nodiscard]] auth::Authenticator& authenticator() { return *authenticator_; }
+  [[nodiscard]] auth::Chain& authenticator() { return *authenticator_; }
   [[nodiscard]] backends::ReadyStore& ready_store() { return *ready_store_; }
   [[nodiscard]] backends::Peers& peers() { return peers_; }
   // Who belongs to `pool`; never null.
@@ -112,7 +117,10 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
                 net::HandlePtr<uv_tcp_t> connection) override;
   void OnAcceptError(size_t listener_index, int status) override;
   void OnVerdict(auth::SessionId id, auth::Verdict verdict) override;
+  void OnChallenge(auth::SessionId id, std::string_view challenge) override;
 
+  // SessionOf returns the session, or null where it has ended.
+  [[nodiscard]] session::Session* SessionOf(auth::SessionId id) const;
   void Run();
   void Post(std::function<void()> work);
   void RunPosted();
@@ -139,7 +147,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   std::unique_ptr<net::StreamIo> io_;
   std::unique_ptr<net::Deadlines> deadlines_;
   std::unique_ptr<net::Resolver> resolver_;
-  std::unique_ptr<auth::Authenticator> authenticator_;
+  std::unique_ptr<auth::Chain> authenticator_;
   std::vector<std::unique_ptr<net::Listener>> listeners_;
   std::unique_ptr<backends::Prober> prober_;
   std::unique_ptr<backends::Discovery> discovery_;

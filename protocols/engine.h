@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -292,6 +293,9 @@ class ClientEngine {
   }
   [[nodiscard]] Trust trust() const { return trust_; }
 
+  // Present has the login use `mechanism` instead of ClientFacts::login_mechanism. Before LogIn.
+  void Present(LoginMechanism mechanism) { mechanism_ = mechanism; }
+
   // Answer gives what the client says to a challenge, not base64; call Next afterwards.
   virtual void Answer(std::string_view message) = 0;
 
@@ -307,6 +311,7 @@ class ClientEngine {
  protected:
   std::shared_ptr<const Introduction> introduction_;
   Trust trust_ = Trust::kUnknown;
+  std::optional<LoginMechanism> mechanism_;
 };
 
 }  // namespace gatepost::protocols

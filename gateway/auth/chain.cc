@@ -30,6 +30,9 @@ class Chain::Entry final : public Answers {
     Sign(verdict);
     chain_.answers_.OnVerdict(id, std::move(verdict));
   }
+  void OnChallenge(SessionId id, std::string_view challenge) override {
+    chain_.answers_.OnChallenge(id, challenge);
+  }
 
   Chain& chain_;
   const AuthorityRuntime& authority_;
@@ -42,6 +45,23 @@ Chain::~Chain() = default;
 
 void Chain::Add(const AuthorityRuntime& authority, const Make& make) {
   entries_.push_back(std::make_unique<Entry>(*this, authority, make));
+}
+
+sasl::MechanismSet Chain::MechanismsAt(const config::Listener& listener,
+                                       const BackendMechanisms& backend) const {
+  sasl::MechanismSet all;
+  bool for_everybody = false;  // the first one, which then knows with CRAM-MD5 for whom it is asked
+  for (const auto& entry : entries_) {
+    const config::Authority& settings = entry->authority().settings;
+    if (!config::MayDecide(settings, listener)) continue;
+    const sasl::MechanismSet own = entry->authenticator().Mechanisms(backend);
+    if (all == sasl::MechanismSet()) {
+      for_everybody = settings.domains.empty() && own.Has(sasl::Mechanism::kCramMd5);
+    }
+    all = all | own;
+  }
+  if (!for_everybody) all.Remove(sasl::Mechanism::kCramMd5);
+  return all;
 }
 
 std::optional<Verdict> Chain::Check(const Request& request) {
@@ -57,9 +77,24 @@ std::optional<Verdict> Chain::Check(const Request& request) {
     verdict.detail = "no authority is for this user here";
     return verdict;
   }
-  std::optional<Verdict> verdict = (*entry)->authenticator().Check(request);
+  Authenticator& authenticator = (*entry)->authenticator();
+  const sasl::Mechanism mechanism = request.credentials.mechanism;
+  std::optional<Verdict> verdict;
+  // What is offered is what some authority of the listener has, not each.
+  if (authenticator.Mechanisms({sasl::MechanismSet::All(), sasl::MechanismSet::All()})
+          .Has(mechanism)) {
+    verdict = authenticator.Check(request);
+  } else {
+    verdict.emplace();
+    verdict->reason = protocols::LoginFailure::kAuthorizationDenied;
+    verdict->detail = "the authority has no " + std::string(sasl::Name(mechanism));
+  }
   if (verdict) (*entry)->Sign(*verdict);
   return verdict;
+}
+
+void Chain::Continue(SessionId id, std::string_view answer) {
+  for (const auto& entry : entries_) entry->authenticator().Continue(id, answer);
 }
 
 void Chain::Cancel(SessionId id) {

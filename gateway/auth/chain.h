@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "gateway/auth/authenticator.h"
@@ -29,7 +30,12 @@ class Chain final : public Authenticator {
   using Make = std::function<std::unique_ptr<Authenticator>(Answers& answers)>;
   void Add(const AuthorityRuntime& authority, const Make& make);
 
+  // MechanismsAt returns what clients of `listener` may log in with; Check refuses the others.
+  [[nodiscard]] sasl::MechanismSet MechanismsAt(const config::Listener& listener,
+                                                const BackendMechanisms& backend) const;
+
   [[nodiscard]] std::optional<Verdict> Check(const Request& request) override;
+  void Continue(SessionId id, std::string_view answer) override;
   void Cancel(SessionId id) override;
 
  private:

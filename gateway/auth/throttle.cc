@@ -82,6 +82,7 @@ std::optional<Throttle::Scope> Throttle::Refuses(const net::Address& client, std
   if (Refuses(Scope::kPair, pair, now_ms)) return Scope::kPair;
   if (IsFamiliar(pair, now_ms)) return std::nullopt;
   for (const Scope scope : {Scope::kNetwork, Scope::kUser}) {
+    if (scope == Scope::kUser && user.empty()) continue;
     if (Refuses(scope, keys[static_cast<size_t>(scope)], now_ms)) return scope;
   }
   return std::nullopt;
@@ -117,7 +118,7 @@ Throttle::Failure Throttle::Failed(const net::Address& client, std::string_view 
   double weight = 0;
   for (const Scope scope : {Scope::kNetwork, Scope::kUser, Scope::kPair}) {
     const double most = limit(scope);
-    if (most == 0) continue;
+    if (most == 0 || (scope == Scope::kUser && user.empty())) continue;
     const bool begun =
         Table(scope).Make(keys[static_cast<size_t>(scope)], now_ms, [&](ScoreTable::Entry& entry) {
           const bool refusing = IsRefusing(entry, most);

@@ -46,7 +46,7 @@ class Throttle {
   explicit Throttle(const config::Throttle& settings);
 
   // Refuses returns for whose sake this login is not to be tried now. `now_ms`: the workers'
-  // clocks.
+  // clocks. An empty `user`, here as below: nobody knows whom the client means.
   [[nodiscard]] std::optional<Scope> Refuses(const net::Address& client, std::string_view user,
                                              uint64_t now_ms);
 

@@ -8,36 +8,38 @@
 namespace gatepost::backends {
 
 tl::expected<sasl::Credentials, std::string> AccountFor(const Pool& pool, sasl::Credentials own,
-                                                        bool vouched) {
+                                                        std::optional<std::string> user) {
   const config::Pool& settings = pool.settings();
   const auto rewrite = [&](std::string& name) {
     if (!name.empty()) name = auth::BackendUser(settings.backend_user, name);
   };
   rewrite(own.authentication_identity);
   rewrite(own.authorization_identity);
-  if (!vouched) {
+  if (!user) {
     if (settings.login == config::BackendLogin::kSame) return own;
     return tl::unexpected("pool " + settings.name + " does not check who the client is");
   }
+  rewrite(*user);
   switch (settings.login) {
     case config::BackendLogin::kSame:
-      if (own.mechanism == sasl::Mechanism::kExternal) {
-        return pool.MasterLogin(own.authentication_identity);
+      if (own.mechanism == sasl::Mechanism::kExternal || sasl::IsRelayed(own.mechanism)) {
+        return pool.MasterLogin(*user);
       }
-      if (sasl::IsRelayed(own.mechanism)) {
-        return tl::unexpected("pool " + settings.name +
-                              " has no other login than the password, which " +
-                              std::string(sasl::Name(own.mechanism)) + " does not tell");
+      // Who acts for another there acts for it here, if the backend has it so, too.
+      if (!own.authorization_identity.empty() &&
+          own.authorization_identity != own.authentication_identity) {
+        return own;
       }
       break;
     case config::BackendLogin::kMaster:
-      return pool.MasterLogin(own.authentication_identity);
+      return pool.MasterLogin(*user);
     case config::BackendLogin::kFixed:
       return pool.FixedLogin();
     case config::BackendLogin::kNone:
       break;
   }
   own.authorization_identity.clear();  // that was the authority's to decide
+  own.authentication_identity = *std::move(user);
   return own;
 }
 

@@ -170,7 +170,7 @@ Pool::Pool(const config::Pool& settings, protocols::Protocol protocol, size_t in
 tl::expected<sasl::Credentials, std::string> Pool::MasterLogin(const std::string& user) const {
   if (!settings_.master_user) {
     return tl::unexpected("pool " + settings_.name +
-                          " has no master_user to log in without a password");
+                          " has no master_user to log in without the client's password");
   }
   const auto& separator = settings_.master_user_separator;
   if (!separator) {

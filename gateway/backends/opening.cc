@@ -120,12 +120,14 @@ bool IsMisconfigured(protocols::BackendFailure reason) {
 }
 
 Opening::Opening(Worker& worker, const Pool& pool, std::shared_ptr<Member> member, Purpose purpose,
-                 std::string proxy_header, Observer& observer)
+                 std::string proxy_header, Observer& observer,
+                 std::optional<config::BackendTls> tls)
     : worker_(worker),
       pool_(pool),
       member_(std::move(member)),
       observer_(&observer),
       purpose_(purpose),
+      tls_(tls.value_or(pool.settings().tls)),
       proxy_header_(std::move(proxy_header)),
       dial_started_ns_(uv_hrtime()),
       dial_(std::make_unique<net::Dial>(
@@ -165,7 +167,7 @@ void Opening::OnDialed(net::Dial&) {
                                 : header);
   protocols::ClientFacts facts;
   facts.hostname = worker_.runtime().config.hostname;
-  facts.tls = FromConfig(settings.tls);
+  facts.tls = FromConfig(tls_);
   facts.authenticate = settings.login != config::BackendLogin::kNone;
   facts.login_mechanism = FromConfig(settings.login_mechanism);
   if (purpose_ == Purpose::kLogin) facts.known_capabilities = member_->capabilities();
@@ -175,7 +177,7 @@ void Opening::OnDialed(net::Dial&) {
                  (purpose_ == Purpose::kCheck ? settings.health_timeout : settings.login_timeout)
                      .count()));
   stream_->ResumeReading();
-  if (settings.tls == config::BackendTls::kImplicit) {
+  if (tls_ == config::BackendTls::kImplicit) {
     StartTls();
   } else {
     Talk();
@@ -198,7 +200,7 @@ void Opening::OnStreamEvent(net::Stream&, net::Stream::Event event) {
     case net::Stream::Event::kTlsEstablished:
       worker_.shard().Add(stream_->channel()->resumed() ? pool_.series().tls_resumed
                                                         : pool_.series().tls_full);
-      if (pool_.settings().tls == config::BackendTls::kStartTls) engine_->TlsStarted();
+      if (tls_ == config::BackendTls::kStartTls) engine_->TlsStarted();
       return Talk();
     case net::Stream::Event::kEnd:
       return Fail(Health::Sign::kFails, "closed", "the backend closed the connection");

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -49,9 +50,10 @@ class Opening final : private net::Deadlines::Entry,
   // A check asks anew what the backend offers, has time-outs of its own and tells the member's
   // health; else what the member is known to offer is taken for granted.
   // `proxy_header` says for which client the connection is, where the pool forwards that; empty:
-  // for nobody, it is our own.
+  // for nobody, it is our own. `tls` takes the place of the pool's; nothing: as the pool has it.
   Opening(Worker& worker, const Pool& pool, std::shared_ptr<Member> member, Purpose purpose,
-          std::string proxy_header, Observer& observer);
+          std::string proxy_header, Observer& observer,
+          std::optional<config::BackendTls> tls = std::nullopt);
   ~Opening();
 
   [[nodiscard]] State state() const { return state_; }
@@ -86,6 +88,7 @@ class Opening final : private net::Deadlines::Entry,
   const std::shared_ptr<Member> member_;
   Observer* observer_;
   const Purpose purpose_;
+  const config::BackendTls tls_;
   std::string proxy_header_;  // until the connection is there
   State state_ = State::kOpening;
   uint64_t dial_started_ns_;

@@ -1,5 +1,6 @@
 // What a session tells an authority of its client, and what it notes of the answer.
 // SPDX-License-Identifier: Apache-2.0
+#include "gateway/auth/chain.h"
 #include "gateway/auth/user_names.h"
 #include "gateway/backends/account.h"
 #include "gateway/session/login.h"
@@ -11,7 +12,8 @@ namespace gatepost::session {
 
 std::optional<auth::Verdict> Session::AskAuthority(const sasl::Credentials& credentials) {
   const std::string id = worker_.IdText(id_);
-  const net::Address local = proxied_ ? proxied_->destination : client_->LocalAddress();
+  const net::Address own = client_->LocalAddress();
+  const net::Address& local = proxied_ ? proxied_->destination : own;
   tls::Facts facts;
   auth::Request request{.id = id_,
                         .credentials = credentials,
@@ -20,6 +22,8 @@ std::optional<auth::Verdict> Session::AskAuthority(const sasl::Credentials& cred
                         .client = client_address_,
                         .local = local,
                         .proxied = proxied_ != nullptr,
+                        .real_client = proxied_ ? &proxied_->proxy : nullptr,
+                        .real_local = proxied_ ? &own : nullptr,
                         .session = id,
                         .client_name = login_->server->client_name(),
                         .attempt = uint32_t{failed_logins_} + deferred_logins_ + 1};
@@ -34,15 +38,17 @@ std::optional<auth::Verdict> Session::AskAuthority(const sasl::Credentials& cred
 tl::expected<sasl::Credentials, std::string> Session::ChooseAccount(auth::Verdict& verdict) {
   if (verdict.backend_credentials) return *std::move(verdict.backend_credentials);
   sasl::Credentials own = *std::move(login_->credentials);
-  if (!verdict.backend_user.empty()) own.authentication_identity = std::move(verdict.backend_user);
+  if (verdict.backend_decides) return backends::AccountFor(*pool_, std::move(own), std::nullopt);
+  std::string user = std::move(verdict.backend_user);
+  if (user.empty()) user = std::move(verdict.user);
+  if (user.empty()) user = own.authentication_identity;
   if (verdict.backend_password) {
-    return sasl::Credentials{
-        sasl::Mechanism::kPlain,
-        {},
-        auth::BackendUser(pool_->settings().backend_user, own.authentication_identity),
-        *std::move(verdict.backend_password)};
+    return sasl::Credentials{sasl::Mechanism::kPlain,
+                             {},
+                             auth::BackendUser(pool_->settings().backend_user, user),
+                             *std::move(verdict.backend_password)};
   }
-  return backends::AccountFor(*pool_, std::move(own), /*vouched=*/!verdict.backend_decides);
+  return backends::AccountFor(*pool_, std::move(own), std::move(user));
 }
 
 void Session::NoteAuthority(const auth::Verdict& verdict) {
@@ -62,7 +68,9 @@ void Session::NoteBackendVerdict(const Login& login, auth::Outcome outcome) {
 }
 
 void Session::ForgetAuthority() {
-  if (phase_ == Phase::kAuthenticating && !login_->verdict) worker_.authenticator().Cancel(id_);
+  if ((phase_ == Phase::kAuthenticating || AuthorityAsks()) && !login_->verdict) {
+    worker_.authenticator().Cancel(id_);
+  }
 }
 
 }  // namespace gatepost::session

@@ -22,6 +22,8 @@ struct Session::Login {
   protocols::Buffer output;
   std::optional<sasl::Credentials> credentials;  // the client's, then those for the backend
   std::optional<auth::Verdict> verdict;
+  std::string named;  // whom the client has named; with CRAM-MD5 nobody before the verdict
+  BackendWay way;
   const auth::AuthorityRuntime* authority = nullptr;  // whose the verdict was
   bool backend_decides = false;  // the verdict: a refusal by the backend is one of the client
   std::shared_ptr<const protocols::Introduction> introduction;  // of the client, to the backend

@@ -139,8 +139,15 @@ void Session::OnOpened(backends::Opening&) {
 }
 
 void Session::OnVerdict(auth::Verdict verdict) {
-  if (phase_ != Phase::kAuthenticating) return;
+  if (phase_ != Phase::kAuthenticating && !AuthorityAsks()) return;
   login_->verdict = std::move(verdict);
+  // To a client that has been asked something nothing can be said before it has answered.
+  if (phase_ == Phase::kAuthenticating) Advance();
+}
+
+void Session::OnChallenge(std::string_view challenge) {
+  if (phase_ != Phase::kAuthenticating) return;
+  (void)BeginExchange(challenge);
   Advance();
 }
 
@@ -362,6 +369,7 @@ Session::Wait Session::BeginAuthentication(sasl::Credentials credentials) {
   mechanism_ = credentials.mechanism;
   if (!identified_ && !BeIntroduced()) return Close(CloseReason::kTooManyConnections);
   user_ = credentials.authentication_identity.substr(0, kMaxLoggedUserBytes);
+  login_->named = user_;
   login_started_ns_ = uv_hrtime();
   NoteAuthority({});  // what the last one said is of the past
   if (credentials.mechanism == sasl::Mechanism::kExternal &&
@@ -383,9 +391,17 @@ Session::Wait Session::DoAuthenticating() {
   if (!login_->verdict) return Wait::kAuthenticator;
   const auth::Verdict& verdict = *login_->verdict;
   NoteAuthority(verdict);
+  if (verdict.accepted ? !verdict.user.empty() : user_.empty()) {
+    user_ = verdict.user.substr(0, kMaxLoggedUserBytes);
+  }
+  const bool unnamed = login_->named.empty();
+  if (unnamed) login_->named = user_;
   if (!verdict.accepted) {
     const std::string detail = verdict.detail;
     return Fail(verdict.reason, detail);
+  }
+  if (unnamed) {
+    if (const auto scope = ThrottledBy(*login_->credentials)) return RefuseThrottled(*scope);
   }
   return BeginBackend();
 }
@@ -413,6 +429,14 @@ Session::Wait Session::BeginBackend() {
     return Fail(LoginFailure::kBackendMisconfigured,
                 "passed on too often (TTL): proxies seem to lead to each other");
   }
+  if (verdict.backend_tls.value_or(config::BackendTls::kNone) != config::BackendTls::kNone &&
+      pool_->settings().tls == config::BackendTls::kNone) {
+    return Fail(LoginFailure::kBackendMisconfigured,
+                "the authority wants TLS with the backend, and pool " + pool_->settings().name +
+                    " has tls = \"none\" and does not know whom to trust");
+  }
+  if (verdict.backend_tls == pool_->settings().tls) verdict.backend_tls.reset();
+  login_->way = {verdict.backend_tls, verdict.backend_mechanism};
   auto account = ChooseAccount(verdict);
   if (!account) return Fail(LoginFailure::kBackendMisconfigured, account.error());
   login_->credentials = *std::move(account);
@@ -464,12 +488,12 @@ Session::Wait Session::OpenBackend(bool fresh) {
     EndEarly(true);
   } else {
     EndEarly(false);
-    if (!fresh) opening = worker_.ready_store().Take(*member, *this);
+    if (!fresh && !login_->way.tls) opening = worker_.ready_store().Take(*member, *this);
   }
   login_->waited = opening != nullptr;
   if (!opening) {
-    opening = std::make_unique<backends::Opening>(worker_, *pool_, member,
-                                                  backends::Purpose::kLogin, ProxyHeader(), *this);
+    opening = std::make_unique<backends::Opening>(
+        worker_, *pool_, member, backends::Purpose::kLogin, ProxyHeader(), *this, login_->way.tls);
   }
   return Enter(Phase::kConnecting);
 }
@@ -497,6 +521,7 @@ Session::Wait Session::DoConnecting() {
   login_->client = opening->TakeEngine();
   login_->backend_input = opening->TakeInput();
   Introduce();
+  if (login_->way.mechanism) login_->client->Present(*login_->way.mechanism);
   login_->client->LogIn(*login_->credentials);
   return Enter(Phase::kBackendLogin);
 }
@@ -630,7 +655,10 @@ Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
         login_->authority == nullptr ? std::string_view() : login_->authority->settings.name},
        {"backend", backend_name_},
        {"detail", shown}});
-  login_->penalty_ms = std::max(temporary ? 0 : PenaltyFor(reason), login_->wait_ms);
+  // What it took to find out counts: some authorities hold refusals back themselves.
+  const uint64_t took_ms = (uv_hrtime() - login_started_ns_) / 1'000'000;
+  const uint64_t penalty_ms = temporary ? 0 : PenaltyFor(reason);
+  login_->penalty_ms = std::max(penalty_ms - std::min(penalty_ms, took_ms), login_->wait_ms);
   login_->credentials.reset();
   return Enter(Phase::kPenalty);
 }
@@ -676,8 +704,9 @@ Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
     if (relay_->scanner() != nullptr &&
         !(login->credentials && sasl::IsRelayed(login->credentials->mechanism)) &&
         listener_.settings.bare_newline == config::BareNewline::kReject) {
-      relogin_ = std::make_unique<Relogin>(
-          Relogin{std::move(*login->credentials), login->attempt.member(), login->introduction});
+      relogin_ =
+          std::make_unique<Relogin>(Relogin{std::move(*login->credentials), login->attempt.member(),
+                                            login->introduction, login->way});
     }
   }
   if (relogin_ && certificate_) {
@@ -746,6 +775,7 @@ Session::Wait Session::BeginRelogin() {
   login_->attempt = backends::Attempt(relogin_->member);
   login_->only = true;
   login_->introduction = relogin_->introduction;
+  login_->way = relogin_->way;
   client_->PauseReading();
   return OpenBackend();
 }

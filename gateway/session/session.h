@@ -44,6 +44,8 @@ class Session final : public net::Stream::Observer,
 
   // OnVerdict is the authenticator's answer.
   void OnVerdict(auth::Verdict verdict);
+  // OnChallenge is what the authenticator asks the client before it answers.
+  void OnChallenge(std::string_view challenge);
 
   // Drain asks the session to end when it can be ended politely, `delay_ms` from now at the
   // earliest where it would otherwise go on for long.
@@ -89,11 +91,18 @@ class Session final : public net::Stream::Observer,
 
   struct Login;  // everything that only the login needs
 
+  // How the authority wants the backend to be spoken to, where that is not as the pool has it.
+  struct BackendWay {
+    std::optional<config::BackendTls> tls;
+    std::optional<protocols::LoginMechanism> mechanism;
+  };
+
   // The account that an SMTP session logs in with again after a message was refused half-way.
   struct Relogin {
     sasl::Credentials credentials;
     std::shared_ptr<backends::Member> member;
     std::shared_ptr<const protocols::Introduction> introduction;
+    BackendWay way;
   };
 
   void OnPlaintext(net::Stream& stream, net::Bytes plaintext) override;
@@ -138,6 +147,8 @@ class Session final : public net::Stream::Observer,
   // ChooseMember decides whose turn it is; false: there is no other to try.
   bool ChooseMember();
   Wait BeginExchange(std::string_view challenge);
+  // AuthorityAsks says whether the exchange is with the authority, not with a backend.
+  [[nodiscard]] bool AuthorityAsks() const { return phase_ == Phase::kExchange && !backend_; }
   Wait GiveAnswer(std::string_view answer);
   Wait CancelExchange();
   Wait OpenBackend(bool fresh = false);
@@ -159,6 +170,7 @@ class Session final : public net::Stream::Observer,
   Wait Finish();
 
   void StartServerEngine(std::string external_identity);
+  [[nodiscard]] auth::BackendMechanisms MechanismsOfBackends() const;
   [[nodiscard]] sasl::MechanismSet OfferedMechanisms() const;
   void FlushToClient();
   [[nodiscard]] bool QuotesPassword(std::string_view text) const;

@@ -17,7 +17,7 @@ std::optional<auth::Throttle::Scope> Session::ThrottledBy(
     const sasl::Credentials& credentials) const {
   // A certificate can't be guessed.
   if (credentials.mechanism == sasl::Mechanism::kExternal) return std::nullopt;
-  return worker_.runtime().throttle->Refuses(client_address_, user_, Now());
+  return worker_.runtime().throttle->Refuses(client_address_, login_->named, Now());
 }
 
 // RefuseThrottled says so without a line for each: the one that began the refusal is in the log.
@@ -47,7 +47,7 @@ uint64_t Session::PenaltyFor(protocols::LoginFailure reason) {
   if (guess) {
     const std::string_view secret =
         login_->credentials ? login_->credentials->password.Reveal() : std::string_view();
-    const auto failure = runtime.throttle->Failed(client_address_, user_, secret, Now());
+    const auto failure = runtime.throttle->Failed(client_address_, login_->named, secret, Now());
     failures = std::max(failures, failure.weight);
     for (const auth::Throttle::Scope scope : failure.begun) {
       worker_.log().Write(observe::Level::kWarning, "ban",
@@ -67,7 +67,7 @@ uint64_t Session::PenaltyFor(protocols::LoginFailure reason) {
 bool Session::AdmitUser() {
   Runtime& runtime = worker_.runtime();
   if (mechanism_ != sasl::Mechanism::kExternal) {
-    runtime.throttle->Succeeded(client_address_, user_, Now());
+    runtime.throttle->Succeeded(client_address_, login_->named, Now());
   }
   const uint32_t most = runtime.config.limits.max_sessions_per_user;
   if (most == 0) return true;

@@ -267,7 +267,7 @@ ClientEngine::Outcome ClientEngine::Login(Buffer& output) {
   }
   if (introduction_) SendId(output);
   const std::optional<sasl::Mechanism> mechanism = protocols::MechanismFor(
-      credentials, facts_.login_mechanism, capabilities_, /*own_first=*/false);
+      credentials, mechanism_.value_or(facts_.login_mechanism), capabilities_, /*own_first=*/false);
   NewTag();
   if (mechanism && *mechanism != sasl::Mechanism::kProtocol) {
     if (!PrepareAuthenticate(*mechanism, credentials)) {

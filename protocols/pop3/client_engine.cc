@@ -232,9 +232,9 @@ ClientEngine::Outcome ClientEngine::Login(Buffer& output) {
   const bool exact = user.find(' ') == std::string_view::npos && !password.starts_with(' ') &&
                      !password.ends_with(' ') && !password.empty();
   const bool needs_plain = !credentials.authorization_identity.empty() || !offers_user;
-  const std::optional<sasl::Mechanism> mechanism =
-      protocols::MechanismFor(credentials, facts_.login_mechanism, capabilities_,
-                              /*own_first=*/!needs_plain && encodable && exact);
+  const std::optional<sasl::Mechanism> mechanism = protocols::MechanismFor(
+      credentials, mechanism_.value_or(facts_.login_mechanism), capabilities_,
+      /*own_first=*/!needs_plain && encodable && exact);
   if (!mechanism || (mechanism == sasl::Mechanism::kProtocol && needs_plain)) {
     return Failed{BackendFailure::kNoMechanism, "no mechanism for these credentials"};
   }

@@ -23,9 +23,24 @@ class MechanismSet {
   constexpr MechanismSet(std::initializer_list<Mechanism> mechanisms) {
     for (const Mechanism mechanism : mechanisms) Add(mechanism);
   }
+  [[nodiscard]] static constexpr MechanismSet All() {
+    MechanismSet all;
+    all.bits_ = Bit(Mechanism::kCount) - 1;
+    return all;
+  }
   constexpr void Add(Mechanism mechanism) { bits_ |= Bit(mechanism); }
+  constexpr void Remove(Mechanism mechanism) { bits_ &= ~Bit(mechanism); }
   [[nodiscard]] constexpr bool Has(Mechanism mechanism) const {
     return (bits_ & Bit(mechanism)) != 0;
+  }
+  constexpr bool operator==(const MechanismSet&) const = default;
+  friend constexpr MechanismSet operator|(MechanismSet a, MechanismSet b) {
+    a.bits_ |= b.bits_;
+    return a;
+  }
+  friend constexpr MechanismSet operator&(MechanismSet a, MechanismSet b) {
+    a.bits_ &= b.bits_;
+    return a;
   }
 
  private:
@@ -34,6 +49,10 @@ class MechanismSet {
   }
   uint32_t bits_ = 0;
 };
+
+// Those that tell nobody a password.
+inline constexpr MechanismSet kPasswordless = {Mechanism::kExternal, Mechanism::kScramSha1,
+                                               Mechanism::kScramSha256, Mechanism::kCramMd5};
 
 // FindMechanism returns the mechanism of a SASL name (any case), or nothing when it isn't known.
 [[nodiscard]] std::optional<Mechanism> FindMechanism(std::string_view name);

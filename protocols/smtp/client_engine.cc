@@ -213,7 +213,7 @@ ClientAction ClientEngine::BeginAuth(Buffer& output) {
     return Failed{BackendFailure::kUnencodable, "NUL in the credentials"};
   }
   const std::optional<sasl::Mechanism> mechanism = protocols::MechanismFor(
-      credentials, facts_.login_mechanism, capabilities_, /*own_first=*/false);
+      credentials, mechanism_.value_or(facts_.login_mechanism), capabilities_, /*own_first=*/false);
   if (!mechanism) {
     return Failed{BackendFailure::kNoMechanism, "no mechanism for these credentials is offered"};
   }

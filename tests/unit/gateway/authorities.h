@@ -5,18 +5,23 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "gateway/auth/authenticator.h"
 
 namespace gatepost::auth::test {
 
-// Asked keeps the verdicts that came later, by the session's index.
+// Asked keeps the verdicts that came later, and the challenges, by the session's index.
 struct Asked final : Authenticator::Answers {
   void OnVerdict(SessionId id, Verdict verdict) override {
     verdicts.emplace(id.index, std::move(verdict));
   }
+  void OnChallenge(SessionId id, std::string_view challenge) override {
+    challenges.emplace(id.index, challenge);
+  }
   std::map<uint32_t, Verdict> verdicts;
+  std::multimap<uint32_t, std::string> challenges;
 };
 
 inline sasl::Credentials Login(const std::string& user, const std::string& password,

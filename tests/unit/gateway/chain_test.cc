@@ -22,11 +22,19 @@ struct Scripted final : Authenticator {
     asked.push_back(request.credentials.authentication_identity);
     return std::exchange(next, std::nullopt);
   }
+  void Continue(SessionId id, std::string_view answer) override {
+    continued.emplace_back(id.index, answer);
+  }
   void Cancel(SessionId id) override { cancelled.push_back(id.index); }
+  [[nodiscard]] sasl::MechanismSet Mechanisms(const BackendMechanisms& backend) const override {
+    return mechanisms & (kPasswordMechanisms | backend.served);
+  }
 
   Answers& answers;
+  sasl::MechanismSet mechanisms = kPasswordMechanisms;
   std::optional<Verdict> next;
   std::vector<std::string> asked;
+  std::vector<std::pair<uint32_t, std::string>> continued;
   std::vector<uint32_t> cancelled;
 };
 
@@ -143,6 +151,51 @@ TEST_F(ChainTest, AnswersThatComeLaterAreSignedAndCounted) {
   }
   chain_->Cancel({9, 0});
   EXPECT_EQ(scripted_[0]->cancelled, std::vector<uint32_t>{9});
+}
+
+TEST_F(ChainTest, PassesQuestionsAndAnswersOn) {
+  EXPECT_FALSE(Ask(*chain_, 7, Login("a@example.org", "p")));
+  scripted_[0]->answers.OnChallenge({7, 0}, "nonce");
+  EXPECT_EQ(asked_.challenges.find(7)->second, "nonce");
+  chain_->Continue({7, 0}, "proof");
+  EXPECT_EQ(scripted_[0]->continued, (std::vector<std::pair<uint32_t, std::string>>{{7, "proof"}}));
+}
+
+TEST_F(ChainTest, OffersWhatAnyAuthorityOfTheListenerHas) {
+  using sasl::Mechanism;
+  config::Listener listener;
+  listener.name = "imap-143";
+  const BackendMechanisms all{{}, sasl::MechanismSet::All()};
+  EXPECT_EQ(chain_->MechanismsAt(listener, all), kPasswordMechanisms);
+  scripted_[1]->mechanisms.Add(Mechanism::kScramSha1);  // of another listener
+  scripted_[2]->mechanisms.Add(Mechanism::kScramSha256);
+  EXPECT_FALSE(chain_->MechanismsAt(listener, all).Has(Mechanism::kScramSha1));
+  EXPECT_TRUE(chain_->MechanismsAt(listener, all).Has(Mechanism::kScramSha256));
+  EXPECT_FALSE(chain_->MechanismsAt(listener, {}).Has(Mechanism::kScramSha256));
+}
+
+// It has to be asked before anybody knows whose domain it is.
+TEST_F(ChainTest, CramMd5IsForOneAuthorityForAll) {
+  using sasl::Mechanism;
+  const BackendMechanisms all{{}, sasl::MechanismSet::All()};
+  for (Scripted* authority : scripted_) authority->mechanisms.Add(Mechanism::kCramMd5);
+  config::Listener listener;
+  listener.name = "imap-993";
+  EXPECT_FALSE(chain_->MechanismsAt(listener, all).Has(Mechanism::kCramMd5));
+  settings_[0].domains.clear();
+  EXPECT_TRUE(chain_->MechanismsAt(listener, all).Has(Mechanism::kCramMd5));
+  scripted_[0]->mechanisms.Remove(Mechanism::kCramMd5);
+  EXPECT_FALSE(chain_->MechanismsAt(listener, all).Has(Mechanism::kCramMd5));
+}
+
+TEST_F(ChainTest, WhatTheAuthorityDoesNotHaveIsRefusedAndIsNoGuess) {
+  const auto verdict =
+      Ask(*chain_, 1, Login("a@example.org", "n,,n=a,r=x", sasl::Mechanism::kScramSha256));
+  ASSERT_TRUE(verdict);
+  EXPECT_FALSE(verdict->accepted);
+  EXPECT_EQ(verdict->reason, protocols::LoginFailure::kAuthorizationDenied);
+  EXPECT_EQ(verdict->detail, "the authority has no SCRAM-SHA-256");
+  EXPECT_TRUE(scripted_[0]->asked.empty());
 }
 
 // The backend's answer is the verdict, and not known yet.

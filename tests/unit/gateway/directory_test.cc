@@ -135,13 +135,13 @@ TEST(AccountFor, UsesTheClientsOwnOrThePoolsAsItSays) {
   settings.backend_user = "%n";
   settings.master_user = "gate";
   settings.account = "relay";
-  const auto account = [&](sasl::Credentials own, bool vouched) {
+  const auto account = [&](sasl::Credentials own, const std::optional<std::string>& user) {
     const Pool pool(settings, protocols::Protocol::kImap, 0, metrics,
                     {sasl::Secret("master's"), sasl::Secret("account's")});
-    return AccountFor(pool, std::move(own), vouched);
+    return AccountFor(pool, std::move(own), user);
   };
   // The backend decides: all that the client said, with names as the backend has them.
-  const auto own = account(Client(), false);
+  const auto own = account(Client(), std::nullopt);
   ASSERT_TRUE(own);
   EXPECT_EQ(own->authentication_identity, "alice");
   EXPECT_EQ(own->authorization_identity, "wish");
@@ -149,21 +149,35 @@ TEST(AccountFor, UsesTheClientsOwnOrThePoolsAsItSays) {
   for (const auto login :
        {config::BackendLogin::kMaster, config::BackendLogin::kFixed, config::BackendLogin::kNone}) {
     settings.login = login;
-    EXPECT_FALSE(account(Client(), false));
+    EXPECT_FALSE(account(Client(), std::nullopt));
   }
+  // An authority has said who the client is.
+  const std::string user = "bob@example.org";
   settings.login = config::BackendLogin::kSame;
-  EXPECT_EQ(account(Client(), true)->authorization_identity, "");
-  EXPECT_EQ(account(Client(), true)->password.Reveal(), "own");
-  EXPECT_EQ(account(Client(sasl::Mechanism::kExternal), true)->authorization_identity, "alice");
-  EXPECT_EQ(account(Client(sasl::Mechanism::kExternal), true)->password.Reveal(), "master's");
-  EXPECT_FALSE(account(Client(sasl::Mechanism::kScramSha256), true));
+  sasl::Credentials itself = Client();
+  itself.authorization_identity = itself.authentication_identity;
+  const auto as_itself = account(std::move(itself), user);
+  EXPECT_EQ(as_itself->authorization_identity, "");
+  EXPECT_EQ(as_itself->authentication_identity, "bob");
+  EXPECT_EQ(as_itself->password.Reveal(), "own");
+  // Who was let act for another there is to act for it here.
+  EXPECT_EQ(account(Client(), user)->authorization_identity, "wish");
+  EXPECT_EQ(account(Client(), user)->authentication_identity, "alice");
+  for (const auto mechanism :
+       {sasl::Mechanism::kExternal, sasl::Mechanism::kScramSha256, sasl::Mechanism::kCramMd5}) {
+    EXPECT_EQ(account(Client(mechanism), user)->authorization_identity, "bob");
+    EXPECT_EQ(account(Client(mechanism), user)->password.Reveal(), "master's");
+    settings.master_user.reset();
+    EXPECT_FALSE(account(Client(mechanism), user));
+    settings.master_user = "gate";
+  }
   settings.login = config::BackendLogin::kMaster;
-  EXPECT_EQ(account(Client(), true)->authentication_identity, "gate");
-  EXPECT_EQ(account(Client(), true)->authorization_identity, "alice");
+  EXPECT_EQ(account(Client(), user)->authentication_identity, "gate");
+  EXPECT_EQ(account(Client(), user)->authorization_identity, "bob");
   settings.login = config::BackendLogin::kFixed;
-  EXPECT_EQ(account(Client(), true)->authentication_identity, "relay");
-  EXPECT_EQ(account(Client(), true)->authorization_identity, "");
-  EXPECT_EQ(account(Client(), true)->password.Reveal(), "account's");
+  EXPECT_EQ(account(Client(), user)->authentication_identity, "relay");
+  EXPECT_EQ(account(Client(), user)->authorization_identity, "");
+  EXPECT_EQ(account(Client(), user)->password.Reveal(), "account's");
 }
 
 TEST(ConnectionLimits, CountsTheServerAndEachNetworkAndForgetsReleased) {
