@@ -224,7 +224,7 @@ std::string MachineName() {
   return name.data();
 }
 
-void FillDefaults(Config& config) {
+void FillDefaults(Config& config, const Findings& findings) {
   if (config.hostname.empty()) config.hostname = MachineName();
   for (Listener& listener : config.listeners) {
     if (!listener.name.empty() || listener.addresses.empty()) continue;
@@ -232,8 +232,14 @@ void FillDefaults(Config& config) {
                     std::to_string(listener.addresses.front().port);
   }
   if (config.authorities.empty()) config.authorities.emplace_back();
-  for (Authority& authority : config.authorities) {
+  for (size_t i = 0; i < config.authorities.size(); ++i) {
+    Authority& authority = config.authorities[i];
     if (authority.name.empty()) authority.name = Name(authority.kind);
+    if (authority.kind != AuthorityKind::kDovecot) continue;
+    // It holds refusals back itself, and one connection carries many questions.
+    const std::string path = "authority[" + std::to_string(i + 1) + "]";
+    if (!findings.Has(path + ".timeout")) authority.timeout = std::chrono::seconds(30);
+    if (!findings.Has(path + ".max_concurrent")) authority.max_concurrent = 1000;
   }
 }
 
@@ -258,7 +264,7 @@ tl::expected<Config, Diagnostics> ParseAndCheck(std::string_view text,
     findings.Add(PlaceOf(error.source()), "", std::move(message));
     return tl::unexpected(findings.Take());
   }
-  FillDefaults(config);
+  FillDefaults(config, findings);
   CheckKeys(config, findings);
   if (depth == Depth::kMachine) CheckMachine(config, findings);
   if (!findings.empty()) return tl::unexpected(findings.Take());

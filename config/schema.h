@@ -61,7 +61,8 @@ enum class Mechanism : uint8_t {
   kXoauth2,
   kOauthbearer,
   kScramSha1,
-  kScramSha256
+  kScramSha256,
+  kCramMd5
 };
 // How a backend learns the client's address: not at all | PROXY protocol | IMAP ID, POP3 XCLIENT,
 // SMTP XCLIENT.
@@ -69,7 +70,7 @@ enum class ForwardClientAddress : uint8_t { kNone, kProxyV1, kProxyV2, kNative }
 // Which member a login goes to: the user's own | the one with the fewest sessions | one after the
 // other.
 enum class Balance : uint8_t { kUserHash, kLeastSessions, kRoundRobin };
-enum class AuthorityKind : uint8_t { kBackend, kPasswords, kHttp, kLogin };
+enum class AuthorityKind : uint8_t { kBackend, kPasswords, kHttp, kLogin, kDovecot };
 enum class LogFormat : uint8_t { kLogfmt, kJson };
 enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
 
@@ -213,6 +214,13 @@ struct HttpUrl {
   bool operator==(const HttpUrl&) const = default;
 };
 
+// Where Dovecot's auth process listens: a Unix socket, or a host and port.
+struct AuthSocket {
+  std::filesystem::path path;  // empty: `address` is meant
+  Member address;
+  bool operator==(const AuthSocket&) const = default;
+};
+
 // Who decides about the clients of some listeners or of some domains.
 struct Authority {
   std::string name;  // default: the kind; unique
@@ -223,16 +231,21 @@ struct Authority {
   // kLogin: where the credentials are tried.
   std::string pool;
   Protocol protocol = Protocol::kImap;
-  uint32_t max_concurrent = 32;  // kLogin and kHttp: questions at a time of each worker
+  // kLogin, kHttp and kDovecot, for which it is 1000: questions at a time of each worker.
+  uint32_t max_concurrent = 32;
   // kHttp:
   std::vector<HttpUrl> urls;                     // the first that works is asked
   std::optional<std::filesystem::path> ca_file;  // default: the system's certificates
   std::vector<std::string> headers;              // "Name: value", added to each question
   bool pass_client_certificate = false;
   bool resolve_client_host = false;
-  milliseconds connect_timeout{2'000};  // of one URL
-  milliseconds timeout{5'000};          // of one URL, with the connecting
-  milliseconds positive_cache{0};       // 0: none
+  milliseconds positive_cache{0};  // 0: none
+  // kHttp, of one URL, and kDovecot:
+  milliseconds connect_timeout{2'000};
+  milliseconds timeout{5'000};  // kHttp: with the connecting; kDovecot: 30 s
+  // kDovecot:
+  AuthSocket socket;
+  bool returns_pass = false;  // its passdb says what to log in with at the backend
   Place place;
 };
 

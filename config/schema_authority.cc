@@ -59,12 +59,14 @@ void CheckKeysOfKind(const Authority& authority, const std::string& path, Findin
       {"headers", {Kind::kHttp}},
       {"pass_client_certificate", {Kind::kHttp}},
       {"resolve_client_host", {Kind::kHttp}},
-      {"connect_timeout", {Kind::kHttp}},
-      {"timeout", {Kind::kHttp}},
+      {"connect_timeout", {Kind::kHttp, Kind::kDovecot}},
+      {"timeout", {Kind::kHttp, Kind::kDovecot}},
       {"positive_cache", {Kind::kHttp}},
       {"pool", {Kind::kLogin}, "pool = \"stores\""},
       {"protocol", {Kind::kLogin}},
-      {"max_concurrent", {Kind::kHttp, Kind::kLogin}},
+      {"max_concurrent", {Kind::kHttp, Kind::kLogin, Kind::kDovecot}},
+      {"socket", {Kind::kDovecot}, "socket = \"/run/dovecot/auth-client\""},
+      {"returns_pass", {Kind::kDovecot}},
   };
   for (const Key& key : kKeys) {
     const std::string key_path = path + "." + key.name;
@@ -129,6 +131,94 @@ void CheckLogin(const Authority& authority, const Config& config, const std::str
   }
 }
 
+bool TellsNoPassword(Mechanism mechanism) {
+  switch (mechanism) {
+    case Mechanism::kExternal:
+    case Mechanism::kScramSha1:
+    case Mechanism::kScramSha256:
+    case Mechanism::kCramMd5:
+      return true;
+    case Mechanism::kPlain:
+    case Mechanism::kLogin:
+    case Mechanism::kXoauth2:
+    case Mechanism::kOauthbearer:
+      break;
+  }
+  return false;
+}
+
+// Through Dovecot a client can prove who it is without its password, so that the backend needs
+// another login.
+void CheckPasswordless(const Config& config, const Listener& listener, const std::string& path,
+                       Findings& findings) {
+  bool dovecot = false;
+  for (const Authority& authority : config.authorities) {
+    if (!MayDecide(authority, listener)) continue;
+    if (authority.kind != AuthorityKind::kDovecot || authority.returns_pass) return;
+    dovecot = true;
+  }
+  if (!dovecot) return;
+  const auto pool = std::find_if(config.pools.begin(), config.pools.end(),
+                                 [&](const Pool& p) { return p.name == listener.pool; });
+  if (pool == config.pools.end() || pool->login != BackendLogin::kSame ||
+      findings.Has("pool." + pool->name + ".master_user")) {
+    return;
+  }
+  const std::string advice =
+      ", and pool " + Quote(pool->name) +
+      " has no login without it; let a master user speak for clients, for example: [pool." +
+      pool->name +
+      "] with master_user = \"gatepost\" and master_password_file = "
+      "\"/etc/gatepost/master-password\"; or have Dovecot's passdb return pass, and say so: "
+      "[[authority]] with kind = \"dovecot\" and returns_pass = true";
+  for (size_t k = 0; k < listener.mechanisms.size(); ++k) {
+    if (!TellsNoPassword(listener.mechanisms[k])) continue;
+    const std::string key = path + ".mechanisms[" + std::to_string(k + 1) + "]";
+    findings.Add(findings.PlaceOf(key), key,
+                 Quote(Name(listener.mechanisms[k])) + " tells no password" + advice);
+  }
+  const std::string key = path + ".client_certificate_user";
+  if (listener.client_certificate_user != CertificateUser::kNone) {
+    findings.Add(findings.PlaceOf(key), key, "a certificate tells no password" + advice);
+  }
+}
+
+// With CRAM-MD5 the server speaks before it knows for whom, so that one authority must be for all.
+void CheckCramMd5(const Config& config, const Listener& listener, const std::string& path,
+                  Findings& findings) {
+  const auto named =
+      std::find(listener.mechanisms.begin(), listener.mechanisms.end(), Mechanism::kCramMd5);
+  if (named == listener.mechanisms.end()) return;
+  const auto first =
+      std::find_if(config.authorities.begin(), config.authorities.end(),
+                   [&](const Authority& authority) { return MayDecide(authority, listener); });
+  if (first != config.authorities.end() && first->kind == AuthorityKind::kDovecot &&
+      first->domains.empty()) {
+    return;
+  }
+  const std::string key =
+      path + ".mechanisms[" + std::to_string(named - listener.mechanisms.begin() + 1) + "]";
+  findings.Add(findings.PlaceOf(key), key,
+               "\"CRAM-MD5\" needs Dovecot as the authority for all users of this listener; "
+               "remove it, or use, for example: [[authority]] with kind = \"dovecot\" and "
+               "socket = \"/run/dovecot/auth-client\", and without domains");
+}
+
+Field<Authority> SocketField() {
+  return {{"socket", "string", "none",
+           "an absolute path of at most 107 bytes, or HOST:PORT (IPv6 in brackets)",
+           "Where Dovecot's auth process listens (a unix_listener or inet_listener of service "
+           "auth); required with kind = \"dovecot\".",
+           "\"/run/dovecot/auth-client\""},
+          [](const Value& value, Authority& out) {
+            const auto text = value.String();
+            if (!text) return;
+            auto socket = ParseAuthSocket(*text);
+            if (!socket) return value.Refuse(Quote(*text));
+            out.socket = *std::move(socket);
+          }};
+}
+
 }  // namespace
 
 Table<Authority> AuthorityTable() {
@@ -137,7 +227,8 @@ Table<Authority> AuthorityTable() {
       {
           ChoiceField("kind", &Authority::kind, "\"passwords\"",
                       "Who checks passwords: the backend itself, a password file, a service that "
-                      "speaks nginx's auth_http protocol, or a login at another pool.")
+                      "speaks nginx's auth_http protocol, a login at another pool, or Dovecot's "
+                      "auth process.")
               .Required(),
           TextField("name", &Authority::name, IsLabel, "1 to 64 of A-Z a-z 0-9 _ -", "\"staff\"",
                     "Name in logs and metrics; unique.")
@@ -174,12 +265,21 @@ Table<Authority> AuthorityTable() {
           ChoiceField("protocol", &Authority::protocol, "\"imap\"",
                       "What that pool's backends speak."),
           IntegerField("max_concurrent", &Authority::max_concurrent, 1, 1000, "32",
-                       "Questions of each worker at a time; more wait."),
-          DurationField("connect_timeout", &Authority::connect_timeout, milliseconds(100),
-                        std::chrono::minutes(1), "\"2s\"",
-                        "Longest wait for a connection to one URL."),
+                       "Questions of each worker at a time; more wait.")
+              .Default("with kind = \"dovecot\" 1000, else 32"),
+          DurationField(
+              "connect_timeout", &Authority::connect_timeout, milliseconds(100),
+              std::chrono::minutes(1), "\"2s\"",
+              "Longest wait for a connection to one URL, or to Dovecot and its greeting."),
           DurationField("timeout", &Authority::timeout, milliseconds(100), std::chrono::minutes(2),
-                        "\"5s\"", "Longest wait for the answer of one URL, with the connecting."),
+                        "\"5s\"",
+                        "Longest wait for the answer of one URL, with the connecting, or for each "
+                        "answer of Dovecot, which holds refusals back.")
+              .Default("with kind = \"dovecot\" \"30s\", else \"5s\""),
+          SocketField(),
+          BooleanField("returns_pass", &Authority::returns_pass, "true",
+                       "Dovecot's passdb returns pass, with which users are logged in at the "
+                       "backend, so that mechanisms without a password can be used."),
           DurationField("positive_cache", &Authority::positive_cache, milliseconds(0),
                         std::chrono::minutes(10), "\"30s\"",
                         "How long a good login is not asked about again; \"0s\": always asked."),
@@ -234,6 +334,13 @@ void CheckAuthorities(const Config& config, Findings& findings) {
                        "for whom it is, for example: domains = [\"example.org\"]");
       break;
     }
+  }
+  if (!findings.Sound("authority") || !findings.Sound("pool")) return;
+  for (size_t i = 0; i < config.listeners.size(); ++i) {
+    const std::string path = "listener[" + std::to_string(i + 1) + "]";
+    if (!findings.Sound(path)) continue;
+    CheckPasswordless(config, config.listeners[i], path, findings);
+    CheckCramMd5(config, config.listeners[i], path, findings);
   }
 }
 

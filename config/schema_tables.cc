@@ -22,8 +22,8 @@ constexpr std::string_view kPins =
     "SHA-256 digests of public keys (SubjectPublicKeyInfo) in base64, of 44 characters each";
 constexpr std::string_view kDomains = "domain names of mail addresses, no final dot, no wildcard";
 constexpr std::string_view kMechanisms =
-    "any of \"PLAIN\", \"LOGIN\", \"EXTERNAL\", \"XOAUTH2\", \"OAUTHBEARER\", \"SCRAM-SHA-1\" and "
-    "\"SCRAM-SHA-256\"";
+    "any of \"PLAIN\", \"LOGIN\", \"EXTERNAL\", \"XOAUTH2\", \"OAUTHBEARER\", \"SCRAM-SHA-1\", "
+    "\"SCRAM-SHA-256\" and \"CRAM-MD5\"";
 constexpr std::string_view kMembers =
     "\"HOST:PORT\" (IPv6 in brackets), \"dns:NAME:PORT\" for all addresses of a name, each with a "
     "weight from 1 to 100 where it is not 1 (\"HOST:PORT weight=N\"), or \"srv:NAME\"";
@@ -225,7 +225,7 @@ Table<Pool> PoolTable() {
           TextField("master_user", &Pool::master_user, IsAccount,
                     "1 to 255 characters, none of them a control character", "\"gatepost\"",
                     "Account that may act for every user (SASL PLAIN's authorization identity); "
-                    "with login = \"same\" used for clients that log in with a certificate.")
+                    "with login = \"same\" used for clients that tell no password.")
               .Default("none"),
           PathField("master_password_file", &Pool::master_password_file,
                     "\"/etc/gatepost/master-password\"",
@@ -349,7 +349,8 @@ Table<Limits> LimitsTable() {
                        "Failed logins after which a connection is closed."),
           DurationField("failed_login_delay", &Limits::failed_login_delay, kNone, seconds(15),
                         "\"1s\"",
-                        "Wait before the first failed login is answered; doubles with each of "
+                        "Time before the first failed login is answered, with what the authority "
+                        "took; doubles with each of "
                         "the connection, and as the client comes nearer to a limit of "
                         "[throttle]; at most 15s."),
           IntegerField("max_bad_commands", &Limits::max_bad_commands, 1, 1000, "10",

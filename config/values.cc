@@ -2,6 +2,7 @@
 #include "config/values.h"
 
 #include <arpa/inet.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <charconv>
@@ -161,6 +162,27 @@ std::optional<HttpUrl> ParseHttpUrl(std::string_view text) {
 std::string Text(const HttpUrl& url) {
   return (url.https ? "https://" : "http://") +
          Text(SocketAddress{url.address.host, url.address.port});
+}
+
+std::optional<AuthSocket> ParseAuthSocket(std::string_view text) {
+  AuthSocket socket;
+  if (text.starts_with('/')) {
+    constexpr size_t kMaxPathBytes = sizeof(sockaddr_un::sun_path) - 1;
+    if (text.size() > kMaxPathBytes || text.find('\0') != std::string_view::npos) {
+      return std::nullopt;
+    }
+    socket.path = text;
+    return socket;
+  }
+  auto address = ParseMember(text);
+  if (!address) return std::nullopt;
+  socket.address = *std::move(address);
+  return socket;
+}
+
+std::string Text(const AuthSocket& socket) {
+  if (!socket.path.empty()) return socket.path.string();
+  return Text(SocketAddress{socket.address.host, socket.address.port});
 }
 
 std::optional<std::string> ParseHttpHeader(std::string_view text) {

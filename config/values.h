@@ -64,8 +64,8 @@ constexpr auto Names(LoginMechanism) {
   return std::to_array<std::string_view>({"auto", "plain", "login", "xoauth2", "oauthbearer"});
 }
 constexpr auto Names(Mechanism) {
-  return std::to_array<std::string_view>(
-      {"PLAIN", "LOGIN", "EXTERNAL", "XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-1", "SCRAM-SHA-256"});
+  return std::to_array<std::string_view>({"PLAIN", "LOGIN", "EXTERNAL", "XOAUTH2", "OAUTHBEARER",
+                                          "SCRAM-SHA-1", "SCRAM-SHA-256", "CRAM-MD5"});
 }
 constexpr auto Names(ForwardClientAddress) {
   return std::to_array<std::string_view>({"none", "proxy-v1", "proxy-v2", "native"});
@@ -74,7 +74,7 @@ constexpr auto Names(Balance) {
   return std::to_array<std::string_view>({"user-hash", "least-sessions", "round-robin"});
 }
 constexpr auto Names(AuthorityKind) {
-  return std::to_array<std::string_view>({"backend", "passwords", "http", "login"});
+  return std::to_array<std::string_view>({"backend", "passwords", "http", "login", "dovecot"});
 }
 constexpr auto Names(LogFormat) {
   return std::to_array<std::string_view>({"logfmt", "json"});
@@ -110,13 +110,13 @@ static_assert(Name(BackendTls::kImplicit) == "implicit" && Names(BackendTls{}).s
 static_assert(Name(BackendLogin::kNone) == "none" && Names(BackendLogin{}).size() == 4);
 static_assert(Name(LoginMechanism::kOauthbearer) == "oauthbearer" &&
               Names(LoginMechanism{}).size() == 5);
-static_assert(Name(Mechanism::kScramSha256) == "SCRAM-SHA-256" && Names(Mechanism{}).size() == 7);
+static_assert(Name(Mechanism::kCramMd5) == "CRAM-MD5" && Names(Mechanism{}).size() == 8);
 static_assert(Name(LowerCase::kAll) == "all" && Names(LowerCase{}).size() == 3);
 static_assert(Name(RefusalText::kPass) == "pass" && Names(RefusalText{}).size() == 2);
 static_assert(Name(ForwardClientAddress::kNative) == "native" &&
               Names(ForwardClientAddress{}).size() == 4);
 static_assert(Name(Balance::kRoundRobin) == "round-robin" && Names(Balance{}).size() == 3);
-static_assert(Name(AuthorityKind::kLogin) == "login" && Names(AuthorityKind{}).size() == 4);
+static_assert(Name(AuthorityKind::kDovecot) == "dovecot" && Names(AuthorityKind{}).size() == 5);
 static_assert(Name(LogFormat::kJson) == "json" && Names(LogFormat{}).size() == 2);
 static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4);
 
@@ -143,6 +143,10 @@ static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4
 // and fragment. The reverse is Text, without the path, which may hold a secret.
 [[nodiscard]] std::optional<HttpUrl> ParseHttpUrl(std::string_view text);
 [[nodiscard]] std::string Text(const HttpUrl& url);
+
+// ParseAuthSocket reads an absolute path that fits a Unix socket's address, or "host:port".
+[[nodiscard]] std::optional<AuthSocket> ParseAuthSocket(std::string_view text);
+[[nodiscard]] std::string Text(const AuthSocket& socket);
 
 // ParseHttpHeader reads "Name: value" (RFC 9110 §5.1 and §5.5), and returns it with one blank.
 [[nodiscard]] std::optional<std::string> ParseHttpHeader(std::string_view text);

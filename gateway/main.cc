@@ -144,6 +144,9 @@ void PrintAuthority(const auth::AuthorityRuntime& authority) {
     case config::AuthorityKind::kLogin:
       what = fmt::format("a login at pool {} ({})", settings.pool, config::Name(settings.protocol));
       break;
+    case config::AuthorityKind::kDovecot:
+      what = "Dovecot's auth process at " + config::Text(settings.socket);
+      break;
   }
   fmt::print("  {:<12} {}{}\n", settings.name, what, clients);
 }

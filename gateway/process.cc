@@ -160,6 +160,7 @@ uint64_t Server::OwnDescriptors(const config::Config& config) const {
                           authority.kind == config::AuthorityKind::kLogin;
     // As many again may lie ready, or be closing.
     if (connects) sum += uint64_t{2} * authority.max_concurrent * workers;
+    if (authority.kind == config::AuthorityKind::kDovecot) sum += uint64_t{2} * workers;
   }
   return sum;
 }

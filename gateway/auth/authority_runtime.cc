@@ -69,6 +69,7 @@ tl::expected<std::unique_ptr<AuthorityRuntime>, std::vector<std::string>> LoadAu
   auto made = std::make_unique<AuthorityRuntime>(authority, metrics);
   switch (authority.kind) {
     case config::AuthorityKind::kBackend:
+    case config::AuthorityKind::kDovecot:
       break;
     case config::AuthorityKind::kPasswords: {
       std::vector<std::string> pools;

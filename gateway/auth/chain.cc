@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "gateway/auth/dovecot_authority.h"
 #include "gateway/auth/http_authority.h"
 #include "gateway/auth/login_authority.h"
 #include "gateway/worker.h"
@@ -114,6 +115,8 @@ std::unique_ptr<Chain> MakeChain(Worker& worker) {
           return std::make_unique<HttpAuthority>(worker, *authority, answers);
         case config::AuthorityKind::kLogin:
           return std::make_unique<LoginAuthority>(worker, *authority, answers);
+        case config::AuthorityKind::kDovecot:
+          return std::make_unique<DovecotAuthority>(worker, *authority, answers);
       }
       return std::make_unique<BackendAuthority>();
     });

@@ -688,7 +688,7 @@ pool = 'a'
 [pool.a]
 members = ['b:143']
 )", "C",
-     R"(g.toml:4:24: listener[1].mechanisms[2]: "SCRAM-SHA-256-PLUS" is not allowed; use any of "PLAIN", "LOGIN", "EXTERNAL", "XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-1" and "SCRAM-SHA-256", for example: mechanisms = ["PLAIN", "OAUTHBEARER"])"},
+     R"(g.toml:4:24: listener[1].mechanisms[2]: "SCRAM-SHA-256-PLUS" is not allowed; use any of "PLAIN", "LOGIN", "EXTERNAL", "XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-1", "SCRAM-SHA-256" and "CRAM-MD5", for example: mechanisms = ["PLAIN", "OAUTHBEARER"])"},
     {"timeout_integer", R"([pool.a]
 members = ['b:143']
 connect_timeout = 5
@@ -722,7 +722,7 @@ login_timeout = '99999999999999999999h'
     {"authority_kind", R"([[authority]]
 kind = 'password'
 )", "CLP",
-     R"(g.toml:2:8: authority[1].kind: "password" is not allowed; use "backend", "passwords", "http" or "login", for example: kind = "passwords" (did you mean "passwords"?))"},
+     R"(g.toml:2:8: authority[1].kind: "password" is not allowed; use "backend", "passwords", "http", "login" or "dovecot", for example: kind = "passwords" (did you mean "passwords"?))"},
     {"authority_without_file", R"([[authority]]
 kind = 'passwords'
 )", "CLP",
@@ -734,7 +734,7 @@ kind = 'backend'
     {"authority_without_kind", R"([[authority]]
 file = 'p'
 )", "CLP",
-     R"(g.toml:1:1: authority[1].kind: is missing; use "backend", "passwords", "http" or "login", for example: kind = "passwords")"},
+     R"(g.toml:1:1: authority[1].kind: is missing; use "backend", "passwords", "http", "login" or "dovecot", for example: kind = "passwords")"},
     {"authority_without_urls", R"([[authority]]
 kind = 'http'
 )", "CLP",
@@ -743,7 +743,7 @@ kind = 'http'
 kind = 'backend'
 timeout = '1s'
 )", "CLP",
-     R"(g.toml:3:11: authority[1].timeout: has no effect with kind = "backend"; remove it, or use kind = "http")"},
+     R"(g.toml:3:11: authority[1].timeout: has no effect with kind = "backend"; remove it, or use kind = "http" or "dovecot")"},
     {"authority_url", R"([[authority]]
 kind = 'http'
 urls = ['http://a/', 'ftp://a/']
@@ -789,7 +789,7 @@ login = 'none'
 kind = 'backend'
 max_concurrent = 3
 )", "CLP",
-     R"(g.toml:3:18: authority[1].max_concurrent: has no effect with kind = "backend"; remove it, or use kind = "http" or "login")"},
+     R"(g.toml:3:18: authority[1].max_concurrent: has no effect with kind = "backend"; remove it, or use kind = "http", "login" or "dovecot")"},
     {"authority_for_no_listener", R"([[authority]]
 kind = 'backend'
 listeners = ['imap-144']
@@ -832,6 +832,44 @@ kind = 'backend'
 listeners = ['imap-143']
 )", "CL",
      R"(g.toml:3:9: pool.a.login: "master" means that nobody checks a password and anybody may be everybody, where the backend is the authority, as for listener "imap-143"; use another, for example: [[authority]] with kind = "passwords", or login = "same", with which master_user speaks for clients that log in with a certificate alone)"},
+    {"authority_without_socket", R"([[authority]]
+kind = 'dovecot'
+)", "CLP",
+     R"(g.toml:1:1: authority[1].socket: is missing, and kind = "dovecot" needs it, for example: socket = "/run/dovecot/auth-client")"},
+    {"authority_socket", R"([[authority]]
+kind = 'dovecot'
+socket = 'run/dovecot/auth-client'
+)", "CLP",
+     R"(g.toml:3:10: authority[1].socket: "run/dovecot/auth-client" is not allowed; use an absolute path of at most 107 bytes, or HOST:PORT (IPv6 in brackets), for example: socket = "/run/dovecot/auth-client")"},
+    {"mechanism_that_tells_the_backend_no_password", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+mechanisms = ['PLAIN', 'SCRAM-SHA-256']
+pool = 'a'
+[[authority]]
+kind = 'dovecot'
+socket = '/s'
+)", "CP",
+     R"(g.toml:4:24: listener[1].mechanisms[2]: "SCRAM-SHA-256" tells no password, and pool "a" has no login without it; let a master user speak for clients, for example: [pool.a] with master_user = "gatepost" and master_password_file = "/etc/gatepost/master-password"; or have Dovecot's passdb return pass, and say so: [[authority]] with kind = "dovecot" and returns_pass = true)"},
+    {"certificate_that_tells_the_backend_no_password", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+client_certificates = 'request'
+client_ca_file = 'ca'
+client_certificate_user = 'email'
+pool = 'a'
+[[authority]]
+kind = 'dovecot'
+socket = '/s'
+)", "CP",
+     R"(g.toml:6:27: listener[1].client_certificate_user: a certificate tells no password, and pool "a" has no login without it; let a master user speak for clients, for example: [pool.a] with master_user = "gatepost" and master_password_file = "/etc/gatepost/master-password"; or have Dovecot's passdb return pass, and say so: [[authority]] with kind = "dovecot" and returns_pass = true)"},
+    {"cram_md5_that_nobody_has", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+mechanisms = ['CRAM-MD5']
+pool = 'a'
+)", "CP",
+     R"(g.toml:4:15: listener[1].mechanisms[1]: "CRAM-MD5" needs Dovecot as the authority for all users of this listener; remove it, or use, for example: [[authority]] with kind = "dovecot" and socket = "/run/dovecot/auth-client", and without domains)"},
     {"authority_file_without_effect", R"([[authority]]
 kind = 'backend'
 file = 'p'

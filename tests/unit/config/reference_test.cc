@@ -130,6 +130,9 @@ std::string FileWith(const Row& row) {
       tables["[[listener]]"]["protocol"] = "protocol = 'imap'";
       tables[heading] = {{"kind", "kind = 'login'"}, {"pool", "pool = 'stores'"}};
     }
+    if (row.name == "socket" || row.name == "returns_pass") {
+      tables[heading] = {{"kind", "kind = 'dovecot'"}, {"socket", "socket = '/s'"}};
+    }
   }
   if (row.table == "authority" && row.name == "listeners") {
     tables["[[listener]]"]["name"] = "name = 'imap-993'";
