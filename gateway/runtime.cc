@@ -95,6 +95,13 @@ ProtocolSeries::ProtocolSeries(protocols::Protocol protocol, observe::Metrics& m
   messages_refused = metrics.Counter(Metric::kSmtpMessages, {"refused"});
   messages_smuggling = metrics.Counter(Metric::kSmtpMessages, {"smuggling"});
   recipients = metrics.Counter(Metric::kSmtpRecipients, {});
+  static constexpr std::array<std::string_view, 3> kAsked = {"mail", "rcpt", "message"};
+  static constexpr std::array<std::string_view, 3> kClasses = {"2xx", "4xx", "5xx"};
+  for (size_t asked = 0; asked < replies.size(); ++asked) {
+    for (size_t of = 0; of < replies[asked].size(); ++of) {
+      replies[asked][of] = metrics.Counter(Metric::kSmtpReplies, {kAsked[asked], kClasses[of]});
+    }
+  }
   message_bytes = metrics.Histogram(Metric::kSmtpMessageBytes, {});
 }
 

@@ -25,6 +25,7 @@
 #include "gateway/session/failure_filter.h"
 #include "gateway/sharded_counts.h"
 #include "protocols/engines.h"
+#include "protocols/relay_scanner.h"
 #include "tls/alerts.h"
 #include "tls/channel.h"
 #include "tls/context.h"
@@ -70,6 +71,9 @@ struct ProtocolSeries {
   observe::CounterId bad_command, line_too_long, bad_base64, auth_aborted, auth_required,
       tls_required, unknown_mechanism, smuggling, command_refused, relaying_denied;
   observe::CounterId messages_accepted, messages_refused, messages_smuggling, recipients;  // SMTP
+  std::array<std::array<observe::CounterId, kSize<protocols::RelayCounts::Class>>,
+             kSize<protocols::RelayCounts::Asked>>
+      replies;
   observe::HistogramId message_bytes;
 };
 

@@ -6,6 +6,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -17,6 +18,13 @@ namespace gatepost::protocols {
 
 // Counted over the life of a session.
 struct RelayCounts {
+  // Replies of the backend, by what was asked and by the first digit of the code: SMTP.
+  enum class Asked : uint8_t { kMail, kRcpt, kMessage, kCount };  // the end of the mail data
+  enum class Class : uint8_t { k2xx, k4xx, k5xx, kCount };
+  using Replies = std::array<std::array<uint32_t, static_cast<size_t>(Class::kCount)>,
+                             static_cast<size_t>(Asked::kCount)>;
+
+  Replies replies{};
   uint32_t messages_accepted = 0;
   uint32_t messages_refused = 0;
   uint32_t recipients = 0;

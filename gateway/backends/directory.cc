@@ -123,26 +123,11 @@ Pool::Pool(const config::Pool& settings, protocols::Protocol protocol, size_t in
   const auto early = [&](std::string_view label) {
     return metrics.Counter(Metric::kBackendEarlyConnections, {name, protocol_name, label});
   };
-  series_.early_used = early("used");
-  series_.early_unused = early("unused");
-  const auto handshakes = [&](std::string_view resumed) {
-    return metrics.Counter(Metric::kBackendTlsHandshakes, {name, protocol_name, resumed});
-  };
-  series_.tls_full = handshakes("no");
-  series_.tls_resumed = handshakes("yes");
-  const auto tls_failure = [&](std::string_view reason) {
-    return metrics.Counter(Metric::kBackendTlsFailures, {name, protocol_name, reason});
-  };
-  series_.tls_timeout = tls_failure("timeout");
-  for (size_t i = 1; i < series_.tls_failures.size(); ++i) {
-    const auto failure = static_cast<tls::Failure>(i);
-    // The one stands for several checks, the other is of servers.
-    if (failure == tls::Failure::kVerify || failure == tls::Failure::kClientCertificate) continue;
-    series_.tls_failures[i] = tls_failure(tls::Name(failure));
+  if (settings_.connect_early) {
+    series_.early_used = early("used");
+    series_.early_unused = early("unused");
   }
-  for (size_t i = 1; i < series_.failed_checks.size(); ++i) {
-    series_.failed_checks[i] = tls_failure(tls::Name(static_cast<tls::FailedCheck>(i)));
-  }
+  if (settings_.tls != config::BackendTls::kNone) RegisterTls(metrics);
   const auto lookups = [&](std::string_view label) {
     return metrics.Counter(Metric::kBackendNameLookups, {name, protocol_name, label});
   };
@@ -165,6 +150,30 @@ Pool::Pool(const config::Pool& settings, protocols::Protocol protocol, size_t in
       fixed.push_back({member.address, {}, member.weight});
   }
   Renew(fixed);
+}
+
+void Pool::RegisterTls(observe::Metrics& metrics) {
+  using observe::Metric;
+  const std::string_view name = settings_.name;
+  const std::string_view protocol_name = protocols::Name(protocol_);
+  const auto handshakes = [&](std::string_view resumed) {
+    return metrics.Counter(Metric::kBackendTlsHandshakes, {name, protocol_name, resumed});
+  };
+  series_.tls_full = handshakes("no");
+  series_.tls_resumed = handshakes("yes");
+  const auto failure = [&](std::string_view reason) {
+    return metrics.Counter(Metric::kBackendTlsFailures, {name, protocol_name, reason});
+  };
+  series_.tls_timeout = failure("timeout");
+  for (size_t i = 1; i < series_.tls_failures.size(); ++i) {
+    const auto own = static_cast<tls::Failure>(i);
+    // The one stands for several checks, the other is of servers.
+    if (own == tls::Failure::kVerify || own == tls::Failure::kClientCertificate) continue;
+    series_.tls_failures[i] = failure(tls::Name(own));
+  }
+  for (size_t i = 1; i < series_.failed_checks.size(); ++i) {
+    series_.failed_checks[i] = failure(tls::Name(static_cast<tls::FailedCheck>(i)));
+  }
 }
 
 tl::expected<sasl::Credentials, std::string> Pool::MasterLogin(const std::string& user) const {

@@ -29,9 +29,10 @@
 namespace gatepost::backends {
 
 struct PoolSeries {
-  observe::CounterId connected, refused, timeout, tls_failed, rejected, early_used, early_unused;
-  observe::CounterId lookups_ok, lookups_failed;  // where it has names
-  observe::CounterId tls_full, tls_resumed, tls_timeout;
+  observe::CounterId connected, refused, timeout, tls_failed, rejected;
+  observe::CounterId early_used, early_unused;            // with connect_early
+  observe::CounterId lookups_ok, lookups_failed;          // where it has names
+  observe::CounterId tls_full, tls_resumed, tls_timeout;  // where it has TLS, and so what follows
   std::array<observe::CounterId, static_cast<size_t>(tls::Failure::kCount)> tls_failures;
   std::array<observe::CounterId, static_cast<size_t>(tls::FailedCheck::kCount)> failed_checks;
   observe::HistogramId connect_duration, login_duration;
@@ -98,6 +99,8 @@ class Pool {
   [[nodiscard]] Troubles& troubles() const { return troubles_; }
 
  private:
+  void RegisterTls(observe::Metrics& metrics);
+
   config::Pool settings_;
   protocols::Protocol protocol_;
   size_t index_;

@@ -197,6 +197,10 @@ constexpr std::array<Description, static_cast<size_t>(Metric::kCount)> kTable = 
      "Mail data transfers by outcome: accepted, refused (by the backend), smuggling (bare "
      "newline)."},
     {"gatepost_smtp_recipients_total", Kind::kCounter, {}, "Recipients accepted by backends."},
+    {"gatepost_smtp_replies_total",
+     Kind::kCounter,
+     {"command", "class"},
+     "Replies of backends to MAIL, to RCPT and to the end of a message, by their class."},
     {"gatepost_smtp_message_size_bytes",
      Kind::kHistogram,
      {},

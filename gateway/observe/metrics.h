@@ -62,6 +62,7 @@ enum class Metric : uint8_t {
   kBytes,
   kSmtpMessages,
   kSmtpRecipients,
+  kSmtpReplies,
   kSmtpMessageBytes,
   kForeignProtocols,
   kProtocolErrors,

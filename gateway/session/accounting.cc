@@ -123,6 +123,12 @@ void Session::CountRelay() {
   const protocols::RelayCounts& now = relay_->scanner()->counts();
   const ProtocolSeries& series = *listener_.series;
   observe::Shard& shard = worker_.shard();
+  for (size_t asked = 0; asked < now.replies.size(); ++asked) {
+    for (size_t of = 0; of < now.replies[asked].size(); ++of) {
+      const uint32_t more = now.replies[asked][of] - counted_.replies[asked][of];
+      if (more != 0) shard.Add(series.replies[asked][of], more);
+    }
+  }
   if (now.recipients != counted_.recipients) {
     shard.Add(series.recipients, now.recipients - counted_.recipients);
   }

@@ -408,7 +408,14 @@ bool RelayScanner::chunk_under_way() const {
   return mode_ == Mode::kChunk || mode_ == Mode::kRefusedBytes;
 }
 
+void RelayScanner::Count(protocols::RelayCounts::Asked asked, unsigned code) {
+  using Class = protocols::RelayCounts::Class;
+  const Class of = code / 100 == 2 ? Class::k2xx : code / 100 == 4 ? Class::k4xx : Class::k5xx;
+  ++counts_.replies[static_cast<size_t>(asked)][static_cast<size_t>(of)];
+}
+
 void RelayScanner::OnReply(unsigned code) {
+  using Counted = protocols::RelayCounts::Asked;
   const Question question = questions_.front();
   if (chunk_under_way() && chunk_asked_ == Asked::kYes && questions_.size() == 1) {
     chunk_asked_ = Asked::kAnswered;
@@ -424,12 +431,14 @@ void RelayScanner::OnReply(unsigned code) {
       break;  // where it was refused, the replies to what follows say so
     case Question::kMail:
     case Question::kBinaryMail:
+      Count(Counted::kMail, code);
       if (!positive) break;
       EndTransaction();
       transaction_open_ = true;
       binary_ = question == Question::kBinaryMail;
       break;
     case Question::kRcpt:
+      Count(Counted::kRcpt, code);
       if (positive) ++counts_.recipients;
       break;
     case Question::kData:
@@ -439,6 +448,7 @@ void RelayScanner::OnReply(unsigned code) {
       break;
     case Question::kEndOfData:
     case Question::kLastChunk:
+      Count(Counted::kMessage, code);
       if (positive) {
         ++counts_.messages_accepted;
         counts_.message_bytes += message_bytes_;

@@ -135,6 +135,7 @@ class RelayScanner final : public protocols::RelayScanner {
 
   // Backend to client.
   void OnReply(unsigned code);
+  void Count(protocols::RelayCounts::Asked asked, unsigned code);
   [[nodiscard]] bool Believable(unsigned code) const;
   Step CollectHello(const ReplyLine& reply, size_t line_bytes, protocols::Buffer& to_client);
   Step BackendError(protocols::Buffer& to_client);

@@ -8,7 +8,7 @@ import unittest
 
 import clients
 from fault_servers import RecordingImap, RecordingSmtp
-from gatepost import SOURCE, GatewayTestCase, parse_logfmt
+from gatepost import SOURCE, GatewayTestCase, parse_logfmt, port_table
 
 SESSION_KEYS = {"ts", "level", "event", "id", "listener", "protocol", "client", "tls", "cipher",
                 "mechanism", "user", "backend", "result", "duration_ms", "login_ms", "bytes_in",
@@ -25,6 +25,24 @@ class Reference(unittest.TestCase):
         reference = set(re.findall(rf"`{pattern}`", (folder / "metrics.md").read_text()))
         self.assertGreater(len(code), 20)
         self.assertEqual(code, reference)
+
+
+class Budget(GatewayTestCase):
+    def test_fewer_than_2000_series(self):
+        """8 listeners, 10 pools, of which each has two members, TLS and one protocol."""
+        backend = RecordingImap(users={"u": "p"})
+        self.addCleanup(backend.close)
+        listeners = port_table()
+        pools = {f"pool{i}": {"members": [backend.member, "127.0.0.1:1"], "tls": "starttls",
+                              "verify": False} for i in range(10)}
+        for number, keys in enumerate(listeners.values()):
+            keys["pool"] = f"pool{number}"
+        routes = [{"protocol": "imap", "domains": [f"d{i}.example.org"], "pool": f"pool{i}"}
+                  for i in (8, 9)]
+        gate = self.start(listeners, pools, routes=routes)
+        count = len(gate.metrics().series)
+        self.assertGreater(count, 1000)
+        self.assertLess(count, 2000)
 
 
 class Admin(GatewayTestCase):
@@ -101,6 +119,9 @@ class Admin(GatewayTestCase):
         after = self.gate.metrics()
         self.assertEqual(after.value("smtp_messages_total", result="accepted")
                          - before.value("smtp_messages_total", result="accepted"), 2)
+        self.assertEqual(after.value("smtp_replies_total", command="message", **{"class": "2xx"})
+                         - before.value("smtp_replies_total", command="message",
+                                        **{"class": "2xx"}), 2)
         self.assertEqual(after.value("smtp_recipients_total")
                          - before.value("smtp_recipients_total"), 4)
         self.assertEqual(after.value("starttls_total", result="ok")

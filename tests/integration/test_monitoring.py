@@ -233,7 +233,8 @@ class UnderLoad(GatewayTestCase):
         proxied = {"protocol": "imap", "tls": "implicit", "pool": "stores-imap",
                    "proxy_protocol": "both", "proxy_networks": [HOST]}
         cls.share({**port_table(), "proxied": proxied},
-                  pools(cls.backends, forward_client_address="native"),
+                  pools(cls.backends, forward_client_address="native",
+                        connect_early=True),
                   authority={"kind": "passwords", "file": passwords})
         cls.gate.wait_capabilities()
         cls.blackbox = run_blackbox()
