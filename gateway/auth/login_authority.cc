@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/auth/login_authority.h"
 
+#include <memory>
+#include <string>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -10,6 +12,8 @@
 #include "gateway/net/deadlines.h"
 #include "gateway/net/stream.h"
 #include "gateway/worker.h"
+#include "protocols/introduction.h"
+#include "protocols/proxy_protocol.h"
 #include "protocols/sasl/mechanisms.h"
 
 namespace gatepost::auth {
@@ -36,7 +40,9 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
         pool_(*owner.authority_.login_pool),
         id_(request.id),
         credentials_(request.credentials.Clone()),
-        roster_(owner.worker_.Roster(pool_)) {}
+        roster_(owner.worker_.Roster(pool_)) {
+    Introduce(request);
+  }
   ~Attempt() { Drop(); }
 
   [[nodiscard]] bool running() const { return running_; }
@@ -51,6 +57,37 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
   }
 
  private:
+  // Introduce says whose login it is, as the pool forwards it: else the store would take the
+  // guesses of all clients for the gateway's.
+  void Introduce(const Request& request) {
+    using config::ForwardClientAddress;
+    protocols::ProxyHeader header;
+    header.source = {request.client.Mapped(), request.client.port()};
+    header.destination = {request.local.Mapped(), request.local.port()};
+    switch (pool_.settings().forward_client_address) {
+      case ForwardClientAddress::kNone:
+        return;
+      case ForwardClientAddress::kProxyV1:
+        proxy_header_ = protocols::EncodeProxyV1(header.source, header.destination);
+        return;
+      case ForwardClientAddress::kProxyV2:
+        header.session_id = request.session;
+        proxy_header_ = protocols::EncodeProxyV2(header);
+        return;
+      case ForwardClientAddress::kNative:
+        break;
+    }
+    auto introduction = std::make_shared<protocols::Introduction>();
+    introduction->client_host = request.client.Host();
+    introduction->client_port = request.client.port();
+    introduction->server_host = request.local.Host();
+    introduction->server_port = request.local.port();
+    introduction->session_id = request.session;
+    introduction->ttl = protocols::kFirstTtl - 1U;
+    introduction->transport = request.tls != nullptr ? "TLS" : "insecure";
+    introduction_ = std::move(introduction);
+  }
+
   // Open begins with the member whose turn it is; false: there is no other to try.
   bool Open() {
     const auto chosen =
@@ -60,7 +97,7 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
     tried_.push_back(*chosen);
     at_ = backends::Attempt((*roster_)[*chosen]);
     opening_ = std::make_unique<backends::Opening>(owner_.worker_, pool_, at_.member(),
-                                                   backends::Purpose::kLogin, std::string(), *this);
+                                                   backends::Purpose::kLogin, proxy_header_, *this);
     return true;
   }
 
@@ -81,6 +118,7 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
     input_ = opening->TakeInput();
     owner_.worker_.deadlines().Arm(*this,
                                    static_cast<uint64_t>(pool_.settings().login_timeout.count()));
+    if (introduction_) engine_->Introduce(introduction_);
     engine_->LogIn(credentials_);
     Talk();
   }
@@ -181,6 +219,8 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
   const SessionId id_;
   const sasl::Credentials credentials_;
   const std::shared_ptr<const backends::Roster> roster_;
+  std::string proxy_header_;                                     // where the pool wants one
+  std::shared_ptr<const protocols::Introduction> introduction_;  // where it wants that
   uint64_t turn_ = 0;
   std::vector<uint32_t> tried_;  // of the roster
   backends::Attempt at_;

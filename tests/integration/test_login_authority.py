@@ -6,6 +6,7 @@ import clients
 from client_pki import ClientPki
 from fault_servers import RecordingImap, RecordingPop3, RecordingSmtp, Server, refused_port
 from gatepost import GatewayTestCase, address, run_directory, start_backends
+from wire import poll_until
 
 SMTP = {"smtp": {"protocol": "smtp", "tls": "implicit", "pool": "outgoing"}}
 
@@ -51,6 +52,26 @@ class OldServer(GatewayTestCase):
                 self.assertGreaterEqual(
                     metrics.value("authority_requests_total", authority="login", result="deny"), 2)
                 self.assertNotIn(password, gate.log_text())
+                gate.stop()
+
+    def test_the_store_sees_the_clients_address(self):
+        for number, (method, protocol, port) in enumerate((
+                ("native", "imap", backends.imap_port),
+                ("proxy-v1", "imap", backends.imap_proxied_port),
+                ("proxy-v2", "pop3", backends.pop3s_proxied_port))):
+            with self.subTest(method, protocol=protocol):
+                pools = self.pools(members=[address(port)], forward_client_address=method)
+                pools["stores"]["tls"] = "implicit" if protocol == "pop3" else "starttls"
+                gate = self.start(SMTP, pools, authority={"kind": "login", "pool": "stores",
+                                                          "protocol": protocol})
+                source = f"127.0.0.{180 + number}"
+                clients.logged_in(gate, "smtp", "alice", backends.users["alice"],
+                                  source=source).close()
+                poll_until(lambda: any(f"{protocol}-login: Info: Login: user=<alice>" in line
+                                       and f"rip={source}," in line for line in
+                                       backends.dovecot_log.read_text().splitlines()),
+                           f"{source} in Dovecot's log")
+                gate.settled()
                 gate.stop()
 
     def test_a_store_that_is_away_is_a_temporary_failure(self):
