@@ -9,7 +9,9 @@ namespace {
 
 // A default that is a TOML value is set as code, one in words is not.
 std::string Fallback(const KeyText& key) {
-  const bool toml = key.fallback.starts_with('"') || key.type == "integer" || key.type == "boolean";
+  const bool number =
+      key.type == "integer" && key.fallback.find_first_not_of("0123456789") == std::string::npos;
+  const bool toml = key.fallback.starts_with('"') || number || key.type == "boolean";
   return toml && !key.required ? "`" + key.fallback + "`" : key.fallback;
 }
 

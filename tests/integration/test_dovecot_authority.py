@@ -545,6 +545,33 @@ class Played(AuthorityTestCase):
         poll_until(self.up, "another connection")
         self.assertEqual(2, len(played.connections))
 
+    def test_what_a_client_cancels_is_cancelled(self):
+        """Else the answer to it would be taken for that to the next login of the same client."""
+        played = self.play({"first": "CONT\t{}\t"})
+        self.begin()
+        with self.greeted("imap") as wire:
+            exchange = Exchange(wire, "imap", "PLAIN", clients.plain("first", "secret"))
+            self.assertEqual(exchange.challenge(), "")
+            exchange.say("*")
+            self.assertTrue(exchange.hear().startswith("l BAD"))
+            poll_until(lambda: played.cancelled == ["first"], "the cancelled question")
+            exchange = Exchange(wire, "imap", "PLAIN", clients.plain("first", "secret"))
+            exchange.challenge()
+        poll_until(lambda: played.cancelled == ["first", "first"], "that of the client that left")
+
+    def test_an_answer_may_come_before_the_clients(self):
+        """Dovecot does not wait for ever; a client can hear of that when it has answered."""
+        self.play({"slow": "CONT\t{0}\t\nFAIL\t{0}\tuser=slow\tcode=temp_fail"})
+        self.begin()
+        with self.greeted("imap") as wire:
+            exchange = Exchange(wire, "imap", "PLAIN", clients.plain("slow", "secret"))
+            exchange.challenge()
+            poll_until(lambda: self.gate.metrics().value(
+                "authority_requests_total", authority="dovecot", result="error") == 1,
+                "the answer")
+            exchange.say("")
+            self.assert_answer(exchange.hear(), clients.LOGIN_UNAVAILABLE, "imap")
+
     def test_only_so_many_ask_at_a_time(self):
         played = self.play({"silent": None})
         self.begin(max_concurrent=2)
