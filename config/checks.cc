@@ -626,6 +626,7 @@ void CheckKeys(const Config& config, Findings& findings) {
   CheckListenerCertificates(config, findings);
   CheckListenerPools(config, findings);
   CheckAuthorities(config, findings);
+  CheckThrottle(config, findings);
   CheckInboundPools(config, findings);
   CheckRoutes(config, findings);
   CheckCertificateLogins(config, findings);
@@ -681,6 +682,11 @@ void CheckMachine(const Config& config, Findings& findings) {
     check_file(authority.file, path + ".file");
     if (authority.ca_file) check_file(*authority.ca_file, path + ".ca_file");
   }
+  const Throttle& throttle = config.throttle;
+  if (throttle.redis_password_file) {
+    check_file(*throttle.redis_password_file, "throttle.redis_password_file");
+  }
+  if (throttle.shared_key_file) check_file(*throttle.shared_key_file, "throttle.shared_key_file");
   if (config.tls.ticket_key_file) check_file(*config.tls.ticket_key_file, "tls.ticket_key_file");
   if (config.log.file) {
     // The file itself may be new.

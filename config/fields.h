@@ -178,6 +178,21 @@ Field<T> TextField(std::string_view name, Member T::*member, bool (*valid)(std::
           }};
 }
 
+// What `parse` makes of a string; Member is what it makes, or an optional one.
+template <typename T, typename Member, typename Parsed>
+Field<T> ParsedField(std::string_view name, Member T::*member,
+                     std::optional<Parsed> (*parse)(std::string_view), std::string_view allowed,
+                     std::string_view example, std::string_view meaning) {
+  return {{name, "string", "", std::string(allowed), meaning, example},
+          [=](const Value& value, T& out) {
+            const auto text = value.String();
+            if (!text) return;
+            auto parsed = parse(*text);
+            if (!parsed) return value.Refuse(Quote(*text));
+            out.*member = *std::move(parsed);
+          }};
+}
+
 // A file's path; Member is std::filesystem::path or an optional one.
 template <typename T, typename Member>
 Field<T> PathField(std::string_view name, Member T::*member, std::string_view example,

@@ -142,6 +142,13 @@ struct Member {
   bool operator==(const Member&) const = default;
 };
 
+// Where a service listens: a Unix socket, or a host and port.
+struct ServiceSocket {
+  std::filesystem::path path;  // empty: `address` is meant
+  Member address;
+  bool operator==(const ServiceSocket&) const = default;
+};
+
 // A host | all addresses of a name | the targets of SRV records.
 enum class MemberKind : uint8_t { kHost, kDns, kSrv };
 
@@ -214,13 +221,6 @@ struct HttpUrl {
   bool operator==(const HttpUrl&) const = default;
 };
 
-// Where Dovecot's auth process listens: a Unix socket, or a host and port.
-struct AuthSocket {
-  std::filesystem::path path;  // empty: `address` is meant
-  Member address;
-  bool operator==(const AuthSocket&) const = default;
-};
-
 // Who decides about the clients of some listeners or of some domains.
 struct Authority {
   std::string name;  // default: the kind; unique
@@ -244,7 +244,7 @@ struct Authority {
   milliseconds connect_timeout{2'000};
   milliseconds timeout{5'000};  // kHttp: with the connecting; kDovecot: 30 s
   // kDovecot:
-  AuthSocket socket;
+  ServiceSocket socket;
   bool returns_pass = false;  // its passdb says what to log in with at the backend
   Place place;
 };
@@ -282,6 +282,10 @@ struct Throttle {
   uint32_t max_failures_per_user_and_address = 10;
   milliseconds half_life{30 * 60'000};
   std::vector<Network> exempt_networks;
+  // Where failures are shared with other gateways; nothing: they are not.
+  std::optional<ServiceSocket> redis;
+  std::optional<std::filesystem::path> redis_password_file;
+  std::optional<std::filesystem::path> shared_key_file;  // needed with it
   bool operator==(const Throttle&) const = default;
 };
 

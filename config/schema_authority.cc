@@ -204,21 +204,6 @@ void CheckCramMd5(const Config& config, const Listener& listener, const std::str
                "socket = \"/run/dovecot/auth-client\", and without domains");
 }
 
-Field<Authority> SocketField() {
-  return {{"socket", "string", "none",
-           "an absolute path of at most 107 bytes, or HOST:PORT (IPv6 in brackets)",
-           "Where Dovecot's auth process listens (a unix_listener or inet_listener of service "
-           "auth); required with kind = \"dovecot\".",
-           "\"/run/dovecot/auth-client\""},
-          [](const Value& value, Authority& out) {
-            const auto text = value.String();
-            if (!text) return;
-            auto socket = ParseAuthSocket(*text);
-            if (!socket) return value.Refuse(Quote(*text));
-            out.socket = *std::move(socket);
-          }};
-}
-
 }  // namespace
 
 Table<Authority> AuthorityTable() {
@@ -276,7 +261,11 @@ Table<Authority> AuthorityTable() {
                         "Longest wait for the answer of one URL, with the connecting, or for each "
                         "answer of Dovecot, which holds refusals back.")
               .Default("with kind = \"dovecot\" \"30s\", else \"5s\""),
-          SocketField(),
+          ParsedField("socket", &Authority::socket, ParseServiceSocket, kServiceSocket,
+                      "\"/run/dovecot/auth-client\"",
+                      "Where Dovecot's auth process listens (a unix_listener or inet_listener of "
+                      "service auth); required with kind = \"dovecot\".")
+              .Default("none"),
           BooleanField("returns_pass", &Authority::returns_pass, "true",
                        "Dovecot's passdb returns pass, with which users are logged in at the "
                        "backend, so that mechanisms without a password can be used."),

@@ -16,8 +16,6 @@ constexpr std::string_view kLabel = "1 to 64 of A-Z a-z 0-9 _ -";
 constexpr std::string_view kHostName = "a host name";
 constexpr std::string_view kAddresses =
     "IP addresses with ports, IPv6 in brackets (port 0: any free one)";
-constexpr std::string_view kNetworks =
-    "IP networks with their prefix's length, or addresses; no bits may be set behind the prefix";
 constexpr std::string_view kPins =
     "SHA-256 digests of public keys (SubjectPublicKeyInfo) in base64, of 44 characters each";
 constexpr std::string_view kDomains = "domain names of mail addresses, no final dot, no wildcard";
@@ -359,33 +357,6 @@ Table<Limits> LimitsTable() {
                        "Longest command line before login."),
           IntegerField("max_literal_bytes", &Limits::max_literal_bytes, 256, 1024 * 1024, "65536",
                        "Largest IMAP literal before login."),
-      }};
-}
-
-Table<Throttle> ThrottleTable() {
-  constexpr uint32_t kMost = 10'000;
-  return {
-      "[throttle]",
-      {
-          IntegerField("max_failures_per_address", &Throttle::max_failures_per_address, 0, kMost,
-                       "50",
-                       "Wrong passwords from one IPv4 address or IPv6 /64 after which it is "
-                       "refused; 0: no limit."),
-          IntegerField("max_failures_per_user", &Throttle::max_failures_per_user, 0, kMost, "100",
-                       "Wrong passwords for one user, from anywhere, after which it is refused "
-                       "where it has not logged in lately; 0: no limit."),
-          IntegerField("max_failures_per_user_and_address",
-                       &Throttle::max_failures_per_user_and_address, 0, kMost, "10",
-                       "Wrong passwords for one user from one address after which it is refused "
-                       "there; 0: no limit."),
-          DurationField("half_life", &Throttle::half_life, seconds(1), hours(24), "\"30m\"",
-                        "How long a refusal lasts, and after which time half of the failures are "
-                        "forgotten."),
-          ListField("exempt_networks", &Throttle::exempt_networks, ParseNetwork, kNetworks,
-                    "[\"192.0.2.0/24\", \"2001:db8::/32\"]",
-                    "Clients whose failures are neither counted nor refused: a webmail server, "
-                    "monitoring, a proxy that hides who its clients are.")
-              .Default("none"),
       }};
 }
 

@@ -17,8 +17,12 @@ struct Table {
   std::vector<Field<T>> fields;
 };
 
-// AuthorityTable is a part of SchemaTables (schema_authority.cc).
+// Parts of SchemaTables: schema_authority.cc, schema_throttle.cc.
 [[nodiscard]] Table<Authority> AuthorityTable();
+[[nodiscard]] Table<Throttle> ThrottleTable();
+
+inline constexpr std::string_view kNetworks =
+    "IP networks with their prefix's length, or addresses; no bits may be set behind the prefix";
 
 struct SchemaTables {
   SchemaTables();

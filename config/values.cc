@@ -164,8 +164,8 @@ std::string Text(const HttpUrl& url) {
          Text(SocketAddress{url.address.host, url.address.port});
 }
 
-std::optional<AuthSocket> ParseAuthSocket(std::string_view text) {
-  AuthSocket socket;
+std::optional<ServiceSocket> ParseServiceSocket(std::string_view text) {
+  ServiceSocket socket;
   if (text.starts_with('/')) {
     constexpr size_t kMaxPathBytes = sizeof(sockaddr_un::sun_path) - 1;
     if (text.size() > kMaxPathBytes || text.find('\0') != std::string_view::npos) {
@@ -180,7 +180,7 @@ std::optional<AuthSocket> ParseAuthSocket(std::string_view text) {
   return socket;
 }
 
-std::string Text(const AuthSocket& socket) {
+std::string Text(const ServiceSocket& socket) {
   if (!socket.path.empty()) return socket.path.string();
   return Text(SocketAddress{socket.address.host, socket.address.port});
 }

@@ -144,9 +144,11 @@ static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4
 [[nodiscard]] std::optional<HttpUrl> ParseHttpUrl(std::string_view text);
 [[nodiscard]] std::string Text(const HttpUrl& url);
 
-// ParseAuthSocket reads an absolute path that fits a Unix socket's address, or "host:port".
-[[nodiscard]] std::optional<AuthSocket> ParseAuthSocket(std::string_view text);
-[[nodiscard]] std::string Text(const AuthSocket& socket);
+// ParseServiceSocket reads an absolute path that fits a Unix socket's address, or "host:port".
+[[nodiscard]] std::optional<ServiceSocket> ParseServiceSocket(std::string_view text);
+[[nodiscard]] std::string Text(const ServiceSocket& socket);
+inline constexpr std::string_view kServiceSocket =
+    "an absolute path of at most 107 bytes, or HOST:PORT (IPv6 in brackets)";
 
 // ParseHttpHeader reads "Name: value" (RFC 9110 §5.1 and §5.5), and returns it with one blank.
 [[nodiscard]] std::optional<std::string> ParseHttpHeader(std::string_view text);

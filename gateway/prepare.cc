@@ -6,9 +6,12 @@
 #include <utility>
 
 #include "config/loader.h"
+#include "gateway/secret_file.h"
 
 namespace gatepost {
 namespace {
+
+constexpr size_t kLeastKeyBytes = 16;
 
 std::chrono::milliseconds IdleTimeout(const config::IdleTimeouts& timeouts,
                                       protocols::Protocol protocol) {
@@ -59,6 +62,10 @@ std::vector<InputFile> InputFiles(const std::string& file, const config::Config&
     if (!authority.file.empty()) add(authority.file);
     if (authority.ca_file) add(*authority.ca_file);
   }
+  for (const auto* secret :
+       {&config.throttle.shared_key_file, &config.throttle.redis_password_file}) {
+    if (*secret) add(**secret);
+  }
   return files;
 }
 
@@ -105,6 +112,23 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(const std::string& file
     } else {
       errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
     }
+  }
+  for (const auto& [path, secret] :
+       {std::pair(&settings.throttle.shared_key_file, &runtime.throttle_key),
+        std::pair(&settings.throttle.redis_password_file, &runtime.redis_password)}) {
+    if (!*path) continue;
+    if (auto secret_read = ReadSecret(**path)) {
+      *secret = std::move(*secret_read);
+    } else {
+      errors.push_back(file + ": throttle: " + secret_read.error());
+    }
+  }
+  if (settings.throttle.shared_key_file && !runtime.throttle_key.empty() &&
+      runtime.throttle_key.Reveal().size() < kLeastKeyBytes) {
+    errors.push_back(
+        settings.throttle.shared_key_file->string() +
+        ": its first line must be a secret of 16 bytes or more; make one with: openssl "
+        "rand -hex 32");
   }
   if (!errors.empty()) return tl::unexpected(std::move(errors));
 

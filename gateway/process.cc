@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "gateway/auth/redis_courier.h"
 #include "gateway/generation.h"
 #include "gateway/listening_sockets.h"
 #include "gateway/observe/admin_http.h"
@@ -210,9 +211,20 @@ void Server::Equip(Runtime& runtime, const Runtime* past) {
       past != nullptr && past->config.log.failed_handshake_interval == interval
           ? past->failure_filter
           : std::make_shared<session::FailureFilter>(static_cast<uint64_t>(interval.count()));
-  runtime.throttle = past != nullptr && past->config.throttle == settings.throttle
-                         ? past->throttle
-                         : std::make_shared<auth::Throttle>(settings.throttle);
+  const auto same = [](const sasl::Secret& a, const sasl::Secret& b) {
+    return a.Reveal() == b.Reveal();
+  };
+  if (past != nullptr && past->config.throttle == settings.throttle &&
+      same(past->throttle_key, runtime.throttle_key) &&
+      same(past->redis_password, runtime.redis_password)) {
+    runtime.throttle = past->throttle;
+  } else {
+    runtime.throttle = std::make_shared<auth::Throttle>(settings.throttle, runtime.throttle_key);
+    if (settings.throttle.redis) {
+      runtime.throttle->Use(std::make_unique<auth::RedisCourier>(
+          settings.throttle, runtime.redis_password, *runtime.throttle, runtime.log));
+    }
+  }
   runtime.log->Write(wanted > possible ? Level::kWarning : Level::kInfo, "limits",
                      {{"descriptors", descriptors_},
                       {"sessions", limit},

@@ -97,6 +97,12 @@ Samples Bans(const Generation& generation) {
   return samples;
 }
 
+Samples OfCourier(const Generation& generation,
+                  const std::function<Samples(const auth::Throttle::Courier::Figures&)>& read) {
+  const auth::Throttle::Courier* courier = generation.runtime().throttle->courier();
+  return courier == nullptr ? Samples{} : read(courier->figures());
+}
+
 Samples Authorities(const Generation& generation) {
   Samples samples;
   for (const auto& authority : generation.runtime().authorities) {
@@ -189,6 +195,18 @@ void RegisterProcessMetrics(observe::Metrics& metrics, std::function<Generations
     return static_cast<double>(generations().back()->runtime().log->dropped());
   });
   newest(Metric::kBansActive, Bans);
+  newest(Metric::kThrottleShared, [](const Generation& generation) {
+    return OfCourier(generation, [](const auto& figures) {
+      return Samples{{{}, figures.up ? 1.0 : 0.0}};
+    });
+  });
+  newest(Metric::kThrottleEvents, [](const Generation& generation) {
+    return OfCourier(generation, [](const auto& figures) {
+      return Samples{{{"sent"}, static_cast<double>(figures.sent)},
+                     {{"received"}, static_cast<double>(figures.received)},
+                     {{"dropped"}, static_cast<double>(figures.dropped)}};
+    });
+  });
   newest(Metric::kCertificateNotAfter, Certificates);
   newest(Metric::kCertificateReloads, CertificateReloads);
   newest(Metric::kCertificateLastSuccess, CertificateSuccesses);

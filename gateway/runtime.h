@@ -134,6 +134,8 @@ struct Runtime {
   // By auth::UserKey, where they are limited.
   std::shared_ptr<ShardedCounts<std::string>> user_sessions;
 
+  // Of [throttle]; empty: none.
+  sasl::Secret throttle_key, redis_password;
   std::unique_ptr<backends::Directory> directory;
   std::unique_ptr<backends::Routes> routes;
   // Has every worker take the pool's new roster.

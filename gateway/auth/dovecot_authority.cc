@@ -220,7 +220,7 @@ void DovecotAuthority::Send(protocols::Buffer& lines) {
 
 void DovecotAuthority::Connect() {
   state_ = State::kConnecting;
-  const config::AuthSocket& socket = authority_.settings.socket;
+  const config::ServiceSocket& socket = authority_.settings.socket;
   if (socket.path.empty()) {
     dial_ = std::make_unique<net::Dial>(worker_.loop(), worker_.resolver(), worker_.deadlines(),
                                         socket.address.host, socket.address.port,

@@ -44,10 +44,12 @@ std::string_view Name(Throttle::Scope scope) {
   return kNames[static_cast<size_t>(scope)];
 }
 
-Throttle::Throttle(const config::Throttle& settings)
+Throttle::Throttle(const config::Throttle& settings, const sasl::Secret& shared_key)
     : limits_{settings.max_failures_per_address, settings.max_failures_per_user,
               settings.max_failures_per_user_and_address},
+      half_life_ms_(static_cast<double>(settings.half_life.count())),
       exempt_(settings.exempt_networks),
+      hash_(shared_key.empty() ? tls::KeyedHash() : tls::KeyedHash(shared_key.Reveal())),
       tables_{ScoreTable(static_cast<uint64_t>(settings.half_life.count()), kEntries),
               ScoreTable(static_cast<uint64_t>(settings.half_life.count()), kEntries),
               ScoreTable(static_cast<uint64_t>(settings.half_life.count()), kEntries)},
@@ -62,7 +64,7 @@ Throttle::Keys Throttle::KeysOf(const net::Address& client, std::string_view use
   Keys keys{};
   keys[static_cast<size_t>(Scope::kNetwork)] = hash(Scope::kNetwork, bytes);
   const std::string name = UserKey(user);
-  keys[static_cast<size_t>(Scope::kUser)] = hash(Scope::kUser, name);
+  if (!user.empty()) keys[static_cast<size_t>(Scope::kUser)] = hash(Scope::kUser, name);
   keys[static_cast<size_t>(Scope::kPair)] = hash(Scope::kPair, bytes.append(name));
   return keys;
 }
@@ -82,8 +84,8 @@ std::optional<Throttle::Scope> Throttle::Refuses(const net::Address& client, std
   if (Refuses(Scope::kPair, pair, now_ms)) return Scope::kPair;
   if (IsFamiliar(pair, now_ms)) return std::nullopt;
   for (const Scope scope : {Scope::kNetwork, Scope::kUser}) {
-    if (scope == Scope::kUser && user.empty()) continue;
-    if (Refuses(scope, keys[static_cast<size_t>(scope)], now_ms)) return scope;
+    const uint64_t key = keys[static_cast<size_t>(scope)];
+    if (key != 0 && Refuses(scope, key, now_ms)) return scope;
   }
   return std::nullopt;
 }
@@ -93,9 +95,8 @@ bool Throttle::IsFamiliar(uint64_t pair, uint64_t now_ms) {
                         [](const ScoreTable::Entry& entry) { return entry.score >= 0.5F; });
 }
 
-bool Throttle::Seen(uint64_t pair, std::string_view secret, uint64_t now_ms) {
-  if (secret.empty()) return false;
-  const uint16_t mark = Mark(hash_.Of(secret, pair));
+bool Throttle::Seen(uint64_t pair, uint16_t mark, uint64_t now_ms) {
+  if (mark == 0) return false;
   return Table(Scope::kPair).Make(pair, now_ms, [mark](ScoreTable::Entry& entry) {
     auto& seen = entry.seen;
     auto* const place = std::find(seen.begin(), seen.end(), mark);
@@ -108,29 +109,35 @@ bool Throttle::Seen(uint64_t pair, std::string_view secret, uint64_t now_ms) {
 
 Throttle::Failure Throttle::Failed(const net::Address& client, std::string_view user,
                                    std::string_view secret, uint64_t now_ms) {
-  Failure failure;
-  if (net::IsIn(client, exempt_)) return failure;
+  if (net::IsIn(client, exempt_)) return {};
   const Keys keys = KeysOf(client, user);
   const uint64_t pair = keys[static_cast<size_t>(Scope::kPair)];
-  const double added = Seen(pair, secret, now_ms) ? 0 : 1;
-  const bool familiar = IsFamiliar(pair, now_ms);
+  const uint16_t mark = secret.empty() ? 0 : Mark(hash_.Of(secret, pair));
+  const bool seen = Seen(pair, mark, now_ms);
+  if (!seen && courier_) courier_->Tell({ThrottleEvent::Kind::kFailed, keys, mark});
+  return Count(keys, seen ? 0 : 1, now_ms);
+}
+
+Throttle::Failure Throttle::Count(const Keys& keys, double added, uint64_t now_ms) {
+  Failure failure;
+  const bool familiar = IsFamiliar(keys[static_cast<size_t>(Scope::kPair)], now_ms);
   const uint32_t of_pair = limit(Scope::kPair) != 0 ? limit(Scope::kPair) : kLimitOfNoLimit;
   double weight = 0;
   for (const Scope scope : {Scope::kNetwork, Scope::kUser, Scope::kPair}) {
     const double most = limit(scope);
-    if (most == 0 || (scope == Scope::kUser && user.empty())) continue;
-    const bool begun =
-        Table(scope).Make(keys[static_cast<size_t>(scope)], now_ms, [&](ScoreTable::Entry& entry) {
-          const bool refusing = IsRefusing(entry, most);
-          const double score =
-              std::min(static_cast<double>(entry.score) + added, kMostOverLimit * most);
-          entry.score = static_cast<float>(score);
-          if (scope == Scope::kPair || !familiar) weight = std::max(weight, score * of_pair / most);
-          // What has faded since the first failure is not missed.
-          if (refusing || score < most - 0.5) return false;
-          entry.refusing = true;
-          return true;
-        });
+    const uint64_t key = keys[static_cast<size_t>(scope)];
+    if (most == 0 || key == 0) continue;
+    const bool begun = Table(scope).Make(key, now_ms, [&](ScoreTable::Entry& entry) {
+      const bool refusing = IsRefusing(entry, most);
+      const double score =
+          std::min(static_cast<double>(entry.score) + added, kMostOverLimit * most);
+      entry.score = static_cast<float>(score);
+      if (scope == Scope::kPair || !familiar) weight = std::max(weight, score * of_pair / most);
+      // What has faded since the first failure is not missed.
+      if (refusing || score < most - 0.5) return false;
+      entry.refusing = true;
+      return true;
+    });
     if (begun) failure.begun.push_back(scope);
   }
   failure.weight = static_cast<uint32_t>(std::ceil(weight));
@@ -139,7 +146,21 @@ Throttle::Failure Throttle::Failed(const net::Address& client, std::string_view 
 
 void Throttle::Succeeded(const net::Address& client, std::string_view user, uint64_t now_ms) {
   if (net::IsIn(client, exempt_)) return;
-  const uint64_t pair = KeysOf(client, user)[static_cast<size_t>(Scope::kPair)];
+  const Keys keys = KeysOf(client, user);
+  const uint64_t pair = keys[static_cast<size_t>(Scope::kPair)];
+  if (courier_) {
+    // Most logins are nothing new.
+    const bool failed = Table(Scope::kPair).Find(pair, now_ms, [](const ScoreTable::Entry& entry) {
+      return entry.score > 0;
+    });
+    if (failed || !IsFamiliar(pair, now_ms)) {
+      courier_->Tell({ThrottleEvent::Kind::kSucceeded, keys});
+    }
+  }
+  Forgive(pair, now_ms);
+}
+
+void Throttle::Forgive(uint64_t pair, uint64_t now_ms) {
   Table(Scope::kPair).Find(pair, now_ms, [](ScoreTable::Entry& entry) {
     entry.score = 0;
     entry.refusing = false;
@@ -149,6 +170,21 @@ void Throttle::Succeeded(const net::Address& client, std::string_view user, uint
     entry.score = 1;
     return true;
   });
+}
+
+void Throttle::Apply(const ThrottleEvent& event, uint64_t age_ms, uint64_t now_ms) {
+  const uint64_t pair = event.keys[static_cast<size_t>(Scope::kPair)];
+  if (pair == 0) return;
+  switch (event.kind) {
+    case ThrottleEvent::Kind::kFailed: {
+      if (Seen(pair, event.mark, now_ms)) return;
+      // What has faded since is not counted.
+      (void)Count(event.keys, std::exp2(-static_cast<double>(age_ms) / half_life_ms_), now_ms);
+      return;
+    }
+    case ThrottleEvent::Kind::kSucceeded:
+      return Forgive(pair, now_ms);
+  }
 }
 
 size_t Throttle::Refusing(Scope scope, uint64_t now_ms) const {

@@ -9,13 +9,15 @@
 // neighbours.
 //
 // Shared by all workers and thread-safe; of fixed size, whatever the number of addresses and users;
-// no name, address or password is kept, only keyed hashes. It reads no clock.
+// no name, address or password is kept, only keyed hashes. It reads no clock. What other gateways
+// see it can hear of, and they of what it sees: who carries that is a Courier.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,7 +25,9 @@
 
 #include "config/schema.h"
 #include "gateway/auth/score_table.h"
+#include "gateway/auth/throttle_event.h"
 #include "gateway/net/address.h"
+#include "protocols/sasl/credentials.h"
 #include "tls/keyed_hash.h"
 
 namespace gatepost::auth {
@@ -43,7 +47,28 @@ class Throttle {
     std::vector<Scope> begun;  // refusals that begin with this failure
   };
 
-  explicit Throttle(const config::Throttle& settings);
+  // Courier tells other gateways what this one sees, and the reverse (Apply).
+  class Courier {
+   public:
+    struct Figures {
+      bool up;  // it works
+      uint64_t sent, received, dropped;
+    };
+    virtual ~Courier() = default;
+    // Tell never waits. Any thread.
+    virtual void Tell(ThrottleEvent event) = 0;
+    [[nodiscard]] virtual Figures figures() const = 0;
+  };
+
+  // `shared_key`: what other gateways have, too; empty: none has.
+  explicit Throttle(const config::Throttle& settings,
+                    const sasl::Secret& shared_key = sasl::Secret());
+
+  // Use gives it a courier. Before it is shared by threads.
+  void Use(std::unique_ptr<Courier> courier) { courier_ = std::move(courier); }
+  [[nodiscard]] const Courier* courier() const { return courier_.get(); }
+  // Apply counts what another gateway saw `age_ms` ago.
+  void Apply(const ThrottleEvent& event, uint64_t age_ms, uint64_t now_ms);
 
   // Refuses returns for whose sake this login is not to be tried now. `now_ms`: the workers'
   // clocks. An empty `user`, here as below: nobody knows whom the client means.
@@ -71,14 +96,19 @@ class Throttle {
   [[nodiscard]] ScoreTable& Table(Scope scope) { return tables_[static_cast<size_t>(scope)]; }
   bool Refuses(Scope scope, uint64_t key, uint64_t now_ms);
   [[nodiscard]] bool IsFamiliar(uint64_t pair, uint64_t now_ms);
-  // Seen says whether `secret` has failed for the pair already, and remembers it.
-  bool Seen(uint64_t pair, std::string_view secret, uint64_t now_ms);
+  // Seen says whether the secret with this mark has failed for the pair already, and remembers it.
+  bool Seen(uint64_t pair, uint16_t mark, uint64_t now_ms);
+  // Count adds to the scores of a failure.
+  Failure Count(const Keys& keys, double added, uint64_t now_ms);
+  void Forgive(uint64_t pair, uint64_t now_ms);
 
   const std::array<uint32_t, kScopes> limits_;  // 0: none
+  const double half_life_ms_;
   const std::vector<config::Network> exempt_;
   const tls::KeyedHash hash_;
   std::array<ScoreTable, kScopes> tables_;
-  ScoreTable familiar_;  // pairs that have logged in lately
+  ScoreTable familiar_;               // pairs that have logged in lately
+  std::unique_ptr<Courier> courier_;  // which uses the rest
 };
 
 // Name is the scope's word in logs and metrics.

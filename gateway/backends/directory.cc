@@ -2,13 +2,10 @@
 #include "gateway/backends/directory.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <utility>
 
 #include "gateway/backends/common_capabilities.h"
-#include "protocols/buffer.h"
+#include "gateway/secret_file.h"
 
 namespace gatepost::backends {
 namespace {
@@ -47,24 +44,6 @@ std::vector<protocols::Protocol> ProtocolsOf(const config::Config& config,
     if (route.users_file) add(possible, route.protocol);
   }
   return named.empty() ? possible : named;
-}
-
-// ReadPassword returns the first line of `file`, or what is wrong with it.
-tl::expected<sasl::Secret, std::string> ReadPassword(const std::filesystem::path& file) {
-  std::ifstream input(file);
-  if (!input) return tl::unexpected(file.string() + ": can't be read: " + std::strerror(errno));
-  std::string line;
-  line.reserve(1024);  // not moved, so that no copy of it stays behind
-  std::getline(input, line);
-  std::string_view text = line;
-  if (text.ends_with('\r')) text.remove_suffix(1);
-  sasl::Secret password(text);
-  const bool usable = text.find('\0') == std::string_view::npos;
-  protocols::Wipe(line.data(), line.size());
-  if (password.empty() || !usable) {
-    return tl::unexpected(file.string() + ": its first line must be a password");
-  }
-  return password;
 }
 
 }  // namespace
@@ -303,7 +282,7 @@ tl::expected<std::unique_ptr<Directory>, std::string> Directory::Make(const conf
            {std::pair(&settings.master_password_file, &passwords.master),
             std::pair(&settings.account_password_file, &passwords.account)}) {
         if (!*file) continue;
-        auto read = ReadPassword(**file);
+        auto read = ReadSecret(**file);
         if (!read) return tl::unexpected("pool." + settings.name + ": " + read.error());
         *password = std::move(*read);
       }

@@ -46,6 +46,8 @@ enum class Metric : uint8_t {
   kAuthorityUp,
   kThrottled,
   kBansActive,
+  kThrottleShared,
+  kThrottleEvents,
   kBackendConnections,
   kBackendEarlyConnections,
   kBackendTlsHandshakes,

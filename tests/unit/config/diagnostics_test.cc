@@ -887,6 +887,14 @@ max_connections_per_address = 0
 exempt_networks = ['192.0.2.1/24']
 )", "CLP",
      R"(g.toml:2:20: throttle.exempt_networks[1]: "192.0.2.1/24" is not allowed; use IP networks with their prefix's length, or addresses; no bits may be set behind the prefix, for example: exempt_networks = ["192.0.2.0/24", "2001:db8::/32"])"},
+    {"redis_without_a_key", R"([throttle]
+redis = 'redis.internal:6379'
+)", "CLP",
+     R"(g.toml:2:9: throttle.redis: needs a secret that all gateways have, so that Redis holds no names; make a file (openssl rand -hex 32), for example: shared_key_file = "/etc/gatepost/throttle.key")"},
+    {"key_without_redis", R"([throttle]
+shared_key_file = 'k'
+)", "CLP",
+     R"(g.toml:2:19: throttle.shared_key_file: has no effect without redis; remove it, or add, for example: redis = "redis.internal:6379")"},
     {"throttle_half_life", R"([throttle]
 half_life = "0s"
 )", "CLP",

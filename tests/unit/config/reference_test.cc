@@ -150,6 +150,9 @@ std::string FileWith(const Row& row) {
                             {"account", "account = 'a'"},
                             {"account_password_file", "account_password_file = 'p'"}});
   }
+  if (row.table == "throttle") {
+    tables[heading] = {{"redis", "redis = '/r'"}, {"shared_key_file", "shared_key_file = 'k'"}};
+  }
   if (row.table == "certificate" && row.name == "directory") tables[heading].clear();
   if (row.name == "users_file") tables[heading] = {{"protocol", "protocol = 'imap'"}};
   tables[heading][row.name] = row.example;
