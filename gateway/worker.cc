@@ -19,6 +19,7 @@ namespace {
 constexpr uint64_t kTickMs = 1000;
 constexpr uint64_t kAcceptErrorLogMs = 10'000;
 constexpr uint32_t kMaxEarlyOpenings = 64;
+constexpr size_t kVisitedAtOnce = 256;  // well below a millisecond
 constexpr size_t kKeptCapacity = 1024;  // of the lists that every iteration empties
 
 // Empty destroys what is in `list`, and gives the memory of a long list back: a crowd left at once.
@@ -42,10 +43,10 @@ Worker::Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sock
       peers_(std::move(backend_contexts)),
       shard_(runtime.metrics->NewShard()),
       end_of_iteration_(new uv_check_t),
-      wake_(new uv_async_t),
       tick_(new uv_timer_t) {
   for (const auto& pool : runtime_.directory->pools()) rosters_.push_back(pool->roster());
   uv_loop_init(&loop_);
+  inbox_ = std::make_unique<net::Inbox>(&loop_);
   io_ = std::make_unique<net::StreamIo>(&loop_);
   io_->UseSigner();
   deadlines_ = std::make_unique<net::Deadlines>(&loop_);
@@ -56,10 +57,6 @@ Worker::Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sock
   uv_check_start(end_of_iteration_.get(), [](uv_check_t* check) {
     if (check->data != nullptr) static_cast<Worker*>(check->data)->EndOfIteration();
   });
-  uv_async_init(&loop_, wake_.get(), [](uv_async_t* async) {
-    if (async->data != nullptr) static_cast<Worker*>(async->data)->RunPosted();
-  });
-  wake_->data = this;
   uv_timer_init(&loop_, tick_.get());
   tick_->data = this;
   for (const Socket& socket : sockets) {
@@ -84,7 +81,7 @@ Worker::~Worker() {
   resolver_.reset();
   deadlines_.reset();
   end_of_iteration_.reset();
-  wake_.reset();
+  inbox_.reset();
   tick_.reset();
   drain_timer_.reset();
   uv_run(&loop_, UV_RUN_DEFAULT);
@@ -104,15 +101,17 @@ void Worker::Join() {
 }
 
 void Worker::Offer(ListenerContexts contexts) {
-  Post([this, contexts = std::move(contexts)]() mutable { contexts_ = std::move(contexts); });
+  inbox_->Post(
+      [this, contexts = std::move(contexts)]() mutable { contexts_ = std::move(contexts); });
 }
 
 void Worker::SpeakTo(backends::BackendContexts contexts) {
-  Post([this, contexts = std::move(contexts)]() mutable { peers_.Use(std::move(contexts)); });
+  inbox_->Post(
+      [this, contexts = std::move(contexts)]() mutable { peers_.Use(std::move(contexts)); });
 }
 
 void Worker::UseRoster(const backends::Pool& pool) {
-  Post([this, &pool, roster = pool.roster()]() mutable {
+  inbox_->Post([this, &pool, roster = pool.roster()]() mutable {
     rosters_[pool.index()] = std::move(roster);
     if (ready_store_ && !leaving_) ready_store_->Use(pool);
     if (prober_) prober_->Use(pool);
@@ -120,19 +119,15 @@ void Worker::UseRoster(const backends::Pool& pool) {
 }
 
 void Worker::Supersede() {
-  Post([this] { BeginSupersede(); });
+  inbox_->Post([this] { BeginSupersede(); });
 }
 
 void Worker::Drain(uint64_t spread_ms, uint64_t deadline_ms) {
-  Post([this, spread_ms, deadline_ms] { BeginDrain(spread_ms, deadline_ms); });
+  inbox_->Post([this, spread_ms, deadline_ms] { BeginDrain(spread_ms, deadline_ms); });
 }
 
-void Worker::Post(std::function<void()> work) {
-  {
-    const std::lock_guard lock(mutex_);
-    posted_.push_back(std::move(work));
-  }
-  uv_async_send(wake_.get());
+void Worker::Visit(std::function<void(session::Session&)> visit) {
+  inbox_->Post([this, visit = std::move(visit)]() mutable { VisitFrom(0, std::move(visit)); });
 }
 
 // ---- the loop
@@ -164,15 +159,7 @@ void Worker::Run() {
       },
       kTickMs, kTickMs);
   uv_run(&loop_, UV_RUN_DEFAULT);
-}
-
-void Worker::RunPosted() {
-  std::vector<std::function<void()>> work;
-  {
-    const std::lock_guard lock(mutex_);
-    work.swap(posted_);
-  }
-  for (const auto& function : work) function();
+  inbox_->Close();
 }
 
 void Worker::Tick() {
@@ -327,6 +314,16 @@ void Worker::ForEachSession(Function function) {
   for (size_t i = 0; i < slots_.size(); ++i) {
     if (slots_[i].session) function(*slots_[i].session);
   }
+}
+
+void Worker::VisitFrom(size_t first, std::function<void(session::Session&)> visit) {
+  const size_t end = std::min(first + kVisitedAtOnce, slots_.size());
+  for (size_t i = first; i < end; ++i) {
+    if (slots_[i].session) visit(*slots_[i].session);
+  }
+  if (end == slots_.size()) return;
+  inbox_->Post(
+      [this, end, visit = std::move(visit)]() mutable { VisitFrom(end, std::move(visit)); });
 }
 
 void Worker::BeginSupersede() {

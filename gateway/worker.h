@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -25,6 +24,7 @@
 #include "gateway/backends/ready_store.h"
 #include "gateway/listener_tls.h"
 #include "gateway/net/deadlines.h"
+#include "gateway/net/inbox.h"
 #include "gateway/net/listener.h"
 #include "gateway/net/resolver.h"
 #include "gateway/net/stream.h"
@@ -68,6 +68,9 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   // the rest is ended. The thread ends when no session is left.
   void Drain(uint64_t spread_ms, uint64_t deadline_ms);
   void Join();
+  // Visit has the worker's thread show each session to `visit`, a few in each loop iteration. When
+  // all were shown, or the thread has ended, `visit` is destroyed.
+  void Visit(std::function<void(session::Session&)> visit);
   // The time (uv_hrtime, ns) at which the loop last showed that it runs.
   [[nodiscard]] uint64_t heartbeat() const { return heartbeat_.load(std::memory_order_relaxed); }
 
@@ -122,8 +125,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   // SessionOf returns the session, or null where it has ended.
   [[nodiscard]] session::Session* SessionOf(auth::SessionId id) const;
   void Run();
-  void Post(std::function<void()> work);
-  void RunPosted();
+  void VisitFrom(size_t first, std::function<void(session::Session&)> visit);
   void EndOfIteration();
   void Tick();
   void BeginSupersede();
@@ -144,6 +146,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   std::vector<std::shared_ptr<const backends::Roster>> rosters_;  // by Pool::index()
   uv_loop_t loop_;
   observe::Shard& shard_;
+  std::unique_ptr<net::Inbox> inbox_;
   std::unique_ptr<net::StreamIo> io_;
   std::unique_ptr<net::Deadlines> deadlines_;
   std::unique_ptr<net::Resolver> resolver_;
@@ -154,7 +157,6 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   std::unique_ptr<backends::ReadyStore> ready_store_;
   uint32_t early_openings_ = 0;
   net::HandlePtr<uv_check_t> end_of_iteration_;
-  net::HandlePtr<uv_async_t> wake_;
   net::HandlePtr<uv_timer_t> tick_;
   net::HandlePtr<uv_timer_t> drain_timer_;
 
@@ -167,8 +169,6 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   bool draining_ = false;  // sessions are asked to end
   bool leaving_ = false;   // no session is begun
 
-  std::mutex mutex_;
-  std::vector<std::function<void()>> posted_;
   std::atomic<uint64_t> heartbeat_{0};
   uint64_t next_tick_ns_ = 0;
   std::thread thread_;
