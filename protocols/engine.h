@@ -105,6 +105,7 @@ enum class Notice : uint8_t {
   kLoginTimeout,        // too long without a login
   kTooManyFailures,     // failed logins
   kBackendLost,         // the backend closed: * BYE [UNAVAILABLE] / -ERR [SYS/TEMP] / 421 4.3.0
+  kKicked,              // by the administrator: * BYE / -ERR [SYS/TEMP] / 421 4.3.2
   kCount
 };
 

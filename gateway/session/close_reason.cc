@@ -26,6 +26,7 @@ const CloseReasonInfo& Info(CloseReason reason) {
       {"protocol_violation", "protocol violation while relaying", Level::kWarning},
       {"backend_lost", "the backend closed the connection", Level::kWarning},
       {"drain", "Gatepost is shutting down", Level::kInfo},
+      {"kicked", "ended by the administrator", Level::kInfo},
       {"slow_client", "the client did not take its last bytes in time", Level::kInfo},
   }};
   static_assert(kTable.size() == static_cast<size_t>(CloseReason::kCount));

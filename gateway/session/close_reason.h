@@ -29,6 +29,7 @@ enum class CloseReason : uint8_t {
   kProtocolViolation,  // in the relay, by either side
   kBackendLost,        // the backend closed or failed while relaying
   kDrain,              // we are shutting down
+  kKicked,             // the administrator ended it
   kSlowClient,         // did not take its last bytes in time
   kCount
 };

@@ -151,25 +151,6 @@ void Session::OnChallenge(std::string_view challenge) {
   Advance();
 }
 
-void Session::Drain(uint64_t delay_ms) {
-  if (phase_ >= Phase::kClosing) return;
-  draining_ = true;
-  drain_at_ms_ = Now() + delay_ms;
-  // A client that is being asked for its password can come back at once, to another replica.
-  if (!relay_) {
-    if (phase_ != Phase::kClientTls) Say(Notice::kShuttingDown);
-    (void)Close(CloseReason::kDrain);
-  }
-  Advance();
-}
-
-void Session::DrainDeadline() {
-  if (phase_ == Phase::kClosed) return;
-  if (phase_ == Phase::kRelaying) SayInRelay(Notice::kShuttingDown);
-  if (phase_ != Phase::kClosing) (void)Close(CloseReason::kDrain);
-  (void)Finish();
-}
-
 void Session::Advance(bool arm) {
   const Phase before = phase_;
   Wait wait;
@@ -254,7 +235,9 @@ void Session::ArmDeadline() {
       break;
     case Phase::kRelaying:
       delay = left(RelayTimeout(), last_activity_ms_);
-      if (draining_) delay = std::min(delay, drain_at_ms_ > Now() ? drain_at_ms_ - Now() : 1000);
+      if (ending_ != CloseReason::kNone) {
+        delay = std::min(delay, end_at_ms_ > Now() ? end_at_ms_ - Now() : 1000);
+      }
       break;
     case Phase::kClosing:
       delay = left(client_->unsent() > 0 ? kFlushMs : kLingerMs, phase_started_ms_);
@@ -742,15 +725,9 @@ Session::Wait Session::DoRelaying() {
     return Close(relay_->reason());
   }
   if (relay_->state() == Relay::State::kNeedsBackend) return BeginRelogin();
-  if (draining_) {
-    const protocols::RelayScanner* scanner = relay_->scanner();
-    const bool boundary = scanner != nullptr ? scanner->AtBoundary()
-                                             : listener_.protocol == protocols::Protocol::kImap &&
-                                                   relay_->LineBoundary() && Now() >= drain_at_ms_;
-    if (boundary) {
-      SayInRelay(Notice::kShuttingDown);
-      return Close(CloseReason::kDrain);
-    }
+  if (ending_ != CloseReason::kNone && MayEnd()) {
+    SayInRelay(Farewell());
+    return Close(ending_);
   }
   if (expired_ && Now() - last_activity_ms_ >= RelayTimeout()) {
     if (relay_->half_closed() && !relay_->backend_told()) {
@@ -874,7 +851,9 @@ void Session::SayInRelay(Notice notice) {
   if (protocols::RelayScanner* scanner = relay_->scanner(); scanner != nullptr) {
     if (!scanner->CanSpeak()) return;
     scanner->Say(notice, text);
-  } else if (listener_.protocol == protocols::Protocol::kImap && relay_->LineBoundary()) {
+  } else if (listener_.protocol == protocols::Protocol::kImap
+                 ? relay_->LineBoundary()
+                 : ending_ == CloseReason::kKicked && Quiet()) {
     protocols::MakeServerEngine(listener_.protocol, {})->Say(notice, text);
   }
   client_->Write(text.view());

@@ -23,6 +23,7 @@
 #include "gateway/runtime.h"
 #include "gateway/session/close_reason.h"
 #include "gateway/session/relay.h"
+#include "gateway/session/session_info.h"
 #include "protocols/engine.h"
 
 namespace gatepost {
@@ -52,6 +53,12 @@ class Session final : public net::Stream::Observer,
   void Drain(uint64_t delay_ms);
   // DrainDeadline ends it now, politely where possible.
   void DrainDeadline();
+  // Kick is Drain for one session, on the administrator's word; at the latest process.drain_timeout
+  // after the delay it is ended wherever it is.
+  void Kick(uint64_t delay_ms);
+
+  [[nodiscard]] bool Matches(const SessionFilter& filter) const;
+  [[nodiscard]] SessionInfo Describe() const;
 
   [[nodiscard]] auth::SessionId id() const { return id_; }
 
@@ -186,6 +193,13 @@ class Session final : public net::Stream::Observer,
   [[nodiscard]] uint64_t RelayTimeout() const;
   void SayInRelay(protocols::Notice notice);
 
+  void EndPolitely(CloseReason reason, uint64_t delay_ms);
+  [[nodiscard]] protocols::Notice Farewell() const;
+  [[nodiscard]] bool MayEnd() const;
+  // Quiet tells that neither side has said anything for a while, and that nothing is half said.
+  [[nodiscard]] bool Quiet() const;
+  [[nodiscard]] std::string_view PhaseName() const;
+
   // ThrottledBy says whether this login is to be refused unasked, since too many have failed.
   [[nodiscard]] std::optional<auth::Throttle::Scope> ThrottledBy(
       const sasl::Credentials& credentials) const;
@@ -226,9 +240,9 @@ class Session final : public net::Stream::Observer,
   Phase phase_ = Phase::kDialogue;
   TlsMode tls_mode_ = TlsMode::kNone;
   CloseReason close_reason_ = CloseReason::kNone;
+  CloseReason ending_ = CloseReason::kNone;  // kDrain, kKicked: it is to end for that
   sasl::Mechanism mechanism_ = sasl::Mechanism::kPlain;
   bool expired_ = false;
-  bool draining_ = false;
   bool logged_in_ = false;
   bool identified_;                     // the limits have counted it as client_address_'s
   bool inbound_ = false;                // nobody has logged in: mail for local domains alone
@@ -243,7 +257,7 @@ class Session final : public net::Stream::Observer,
   uint64_t accepted_ms_;              // loop time
   uint64_t phase_started_ms_;
   uint64_t last_activity_ms_;  // relaying
-  uint64_t drain_at_ms_ = 0;
+  uint64_t end_at_ms_ = 0;     // where it is to end
   uint64_t login_started_ns_ = 0;
   uint32_t login_ms_ = 0;
   uint64_t relayed_in_ = 0;

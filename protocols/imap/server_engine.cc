@@ -390,6 +390,8 @@ void ServerEngine::Say(Notice notice, Buffer& output) {
         return "Too many failed logins.";
       case Notice::kBackendLost:
         return "[UNAVAILABLE] Connection to the mail store lost";
+      case Notice::kKicked:
+        return "Session ended by the administrator.";
       case Notice::kCount:
         break;
     }

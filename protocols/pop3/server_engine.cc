@@ -320,6 +320,8 @@ void ServerEngine::Say(Notice notice, Buffer& output) {
         return "[AUTH] Too many failed logins.";
       case Notice::kBackendLost:
         return "[SYS/TEMP] Connection to the mail store lost";
+      case Notice::kKicked:
+        return "[SYS/TEMP] Session ended by the administrator";
       case Notice::kCount:
         break;
     }

@@ -86,6 +86,7 @@ void AppendNotice(protocols::Notice notice, std::string_view hostname, protocols
       {"421 4.4.2 ", " Not logged in for too long, closing connection"},
       {"421 4.7.0 ", " Too many failed logins, closing connection"},
       {"421 4.3.0 ", " Connection to the mail system lost"},
+      {"421 4.3.2 ", " Session ended by the administrator"},
   }};
   const Words& words = kWords[static_cast<size_t>(notice)];
   output << words.code << hostname << words.text << "\r\n";
