@@ -19,6 +19,9 @@
 namespace gatepost::config {
 namespace {
 
+// Of sockaddr_un::sun_path, without its NUL and the ".new" of a socket that is being made.
+constexpr size_t kMaxSocketPathBytes = 103;
+
 std::string Indexed(std::string_view table, size_t index) {
   return std::string(table) + "[" + std::to_string(index + 1) + "]";
 }
@@ -590,6 +593,22 @@ void CheckPool(const Pool& pool, const Config& config, Findings& findings) {
   }
 }
 
+void CheckAdmin(const Admin& admin, Findings& findings) {
+  if (findings.Has("admin.socket_mode") && !findings.Has("admin.socket")) {
+    findings.Add(findings.PlaceOf("admin.socket_mode"), "admin.socket_mode",
+                 "has no effect without a socket; remove it, or add one, for example: "
+                 "socket = \"/run/gatepost/control.sock\"");
+  }
+  if (!admin.socket || !findings.Sound("admin.socket")) return;
+  if (const size_t size = admin.socket->string().size(); size > kMaxSocketPathBytes) {
+    findings.Add(findings.PlaceOf("admin.socket"), "admin.socket",
+                 "the path has " + std::to_string(size) + " bytes, and the socket of a path has " +
+                     std::to_string(kMaxSocketPathBytes) +
+                     " at most; use a shorter one, for example: socket = "
+                     "\"/run/gatepost/control.sock\"");
+  }
+}
+
 // ReadError returns why a regular file cannot be read, 0 when it can.
 int ReadError(const std::filesystem::path& path) {
   // O_NONBLOCK: a FIFO must not hang the start.
@@ -630,6 +649,7 @@ void CheckKeys(const Config& config, Findings& findings) {
   CheckInboundPools(config, findings);
   CheckRoutes(config, findings);
   CheckCertificateLogins(config, findings);
+  CheckAdmin(config.admin, findings);
   for (const Pool& pool : config.pools) {
     if (IsLabel(pool.name)) CheckPool(pool, config, findings);
   }

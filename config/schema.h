@@ -71,6 +71,8 @@ enum class ForwardClientAddress : uint8_t { kNone, kProxyV1, kProxyV2, kNative }
 // other.
 enum class Balance : uint8_t { kUserHash, kLeastSessions, kRoundRobin };
 enum class AuthorityKind : uint8_t { kBackend, kPasswords, kHttp, kLogin, kDovecot };
+// The permissions of the control socket: who may give orders.
+enum class SocketMode : uint8_t { kOwner, kGroup };
 enum class LogFormat : uint8_t { kLogfmt, kJson };
 enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
 
@@ -305,6 +307,8 @@ struct Log {
 
 struct Admin {
   std::optional<SocketAddress> address = SocketAddress{"127.0.0.1", 9143};  // "off": none
+  std::optional<std::filesystem::path> socket;                              // default: none
+  SocketMode socket_mode = SocketMode::kOwner;
 };
 
 struct Process {

@@ -420,7 +420,17 @@ SchemaTables::SchemaTables()
                             "protocol, how long more of them from the same address are counted "
                             "only; \"0s\": a line for each."),
           }},
-      admin{"[admin]", {AdminAddressField()}},
+      admin{"[admin]",
+            {
+                AdminAddressField(),
+                PathField("socket", &Admin::socket, "\"/run/gatepost/control.sock\"",
+                          "Unix socket that `gatepost status`, `sessions`, `kick` and `drain` talk "
+                          "to; its folder must be there, and writable by process.user.")
+                    .Default("none"),
+                ChoiceField("socket_mode", &Admin::socket_mode, "\"0660\"",
+                            "Permissions of the socket, and so who may give orders: the gateway's "
+                            "own user and root, or also its group."),
+            }},
       process{
           "[process]",
           {

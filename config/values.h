@@ -76,6 +76,9 @@ constexpr auto Names(Balance) {
 constexpr auto Names(AuthorityKind) {
   return std::to_array<std::string_view>({"backend", "passwords", "http", "login", "dovecot"});
 }
+constexpr auto Names(SocketMode) {
+  return std::to_array<std::string_view>({"0600", "0660"});
+}
 constexpr auto Names(LogFormat) {
   return std::to_array<std::string_view>({"logfmt", "json"});
 }
@@ -117,6 +120,7 @@ static_assert(Name(ForwardClientAddress::kNative) == "native" &&
               Names(ForwardClientAddress{}).size() == 4);
 static_assert(Name(Balance::kRoundRobin) == "round-robin" && Names(Balance{}).size() == 3);
 static_assert(Name(AuthorityKind::kDovecot) == "dovecot" && Names(AuthorityKind{}).size() == 5);
+static_assert(Name(SocketMode::kGroup) == "0660" && Names(SocketMode{}).size() == 2);
 static_assert(Name(LogFormat::kJson) == "json" && Names(LogFormat{}).size() == 2);
 static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4);
 

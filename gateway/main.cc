@@ -1,4 +1,4 @@
-// The command line: serve, check, hash-password, version.
+// The command line: serve, check, hash-password, version, and what asks the running gateway.
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -7,18 +7,24 @@
 #include <uv.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
+#include <iterator>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
+#include "config/loader.h"
 #include "config/values.h"
 #include "gateway/auth/passwords.h"
 #include "gateway/backends/member.h"
+#include "gateway/control/client.h"
 #include "gateway/prepare.h"
 #include "gateway/process.h"
 #include "protocols/buffer.h"
@@ -29,6 +35,7 @@ namespace {
 using namespace gatepost;
 
 constexpr int kExitConfiguration = 2;
+constexpr std::string_view kDefaultFile = "/etc/gatepost/gatepost.toml";
 constexpr uint16_t kTls12 = 0x0303;
 
 // Load reads the configuration and everything that it names, and prints what is wrong.
@@ -303,16 +310,115 @@ int Version() {
   return 0;
 }
 
+// ---- the running gateway
+// ---------------------------------------------------------------------------------------
+
+// What a command that asks the running gateway is told.
+struct Asked {
+  std::string file = std::string(kDefaultFile);
+  std::string socket;
+  std::string target;
+  control::Request request;
+  bool wait = false;
+};
+
+// FindSocket returns --socket, or what the configuration says.
+tl::expected<std::filesystem::path, int> FindSocket(const Asked& asked) {
+  if (!asked.socket.empty()) return asked.socket;
+  std::ifstream stream(asked.file, std::ios::binary);
+  if (!stream) {
+    fmt::print(stderr, "{}: cannot be read; or name the socket with --socket\n", asked.file);
+    return tl::unexpected(kExitConfiguration);
+  }
+  const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+  // Without a look at the files that it names: whoever may use the socket need not read the keys.
+  const auto config = config::Parse(text, asked.file);
+  if (!config) {
+    for (const config::Diagnostic& diagnostic : config.error()) {
+      fmt::print(stderr, "{}\n", diagnostic.Text());
+    }
+    return tl::unexpected(kExitConfiguration);
+  }
+  if (!config->admin.socket) {
+    fmt::print(stderr,
+               "{}: there is no admin.socket to ask, for example: [admin] with "
+               "socket = \"/run/gatepost/control.sock\"\n",
+               asked.file);
+    return tl::unexpected(kExitConfiguration);
+  }
+  return *config->admin.socket;
+}
+
+// KeyOf says what a target without an option is: the form tells a session and a backend.
+std::string KeyOf(std::string_view target) {
+  const auto is_id = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  constexpr size_t kIdSize = 20;
+  if (target.size() == kIdSize && std::all_of(target.begin(), target.end(), is_id)) {
+    return "session";
+  }
+  const size_t colon = target.rfind(':');
+  const bool has_port = colon != std::string_view::npos && colon > 0 && colon + 1 < target.size() &&
+                        target.find_first_not_of("0123456789", colon + 1) == std::string_view::npos;
+  return has_port ? "backend" : "user";
+}
+
+int Ask(Asked& asked) {
+  const auto socket = FindSocket(asked);
+  if (!socket) return socket.error();
+  asked.request.socket = *socket;
+  if (!asked.target.empty()) asked.request.keys[KeyOf(asked.target)] = asked.target;
+  const int status = control::Run(asked.request);
+  if (status == control::kGood && asked.wait) control::AwaitEnd(*socket);
+  return status;
+}
+
+// AddControl adds the commands that ask the running gateway.
+void AddControl(CLI::App& app, Asked& asked, int& status) {
+  const auto add = [&](const std::string& name, const std::string& what) {
+    CLI::App* command = app.add_subcommand(name, what);
+    command->add_option("-c,--config", asked.file, "The configuration, which names the socket")
+        ->capture_default_str();
+    command->add_option("--socket", asked.socket, "The control socket, instead of that");
+    command->add_flag("--json", asked.request.json, "Print JSON, for scripts");
+    command->callback([&asked, &status, name] {
+      asked.request.command = name;
+      status = Ask(asked);
+    });
+    return command;
+  };
+  auto& keys = asked.request.keys;
+  const auto add_filters = [&](CLI::App* command, const std::string& verb) {
+    command->add_option("--user", keys["user"], verb + " those of this user alone");
+    command->add_option("--protocol", keys["protocol"], verb + " those of this protocol alone")
+        ->check(CLI::IsMember({"imap", "pop3", "smtp"}));
+    command->add_option("--backend", keys["backend"],
+                        verb + " those at this pool or member (HOST:PORT) alone");
+  };
+  add("status", "Show how the running gateway fares");
+  CLI::App* sessions = add("sessions", "List the sessions, the oldest first");
+  add_filters(sessions, "List");
+  sessions->add_option("--limit", asked.request.limit, "List at most so many");
+  add("backends", "Show the members of all pools, their health and load");
+  add("certificates", "Show the certificates in use and when they end");
+  CLI::App* kick = add("kick", "End sessions politely");
+  kick->add_option("target", asked.target,
+                   "Whose: a user, a session's id, or a backend's HOST:PORT");
+  add_filters(kick, "End");
+  CLI::App* drain = add("drain", "Have the gateway end politely, as SIGTERM does");
+  drain->add_flag("--wait", asked.wait, "Return when it has ended");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app{
       "Gatepost: a TLS-terminating gateway in front of IMAP, POP3 and SMTP servers.\n"
-      "Exit codes: 0 good, 1 a failure at run time, 2 a wrong configuration."};
+      "Exit codes: 0 good, 1 a failure at run time, or the running gateway refused, 2 a wrong "
+      "configuration or command line, 3 no running gateway could be reached."};
   app.require_subcommand(1);
   app.set_version_flag("--version", GATEPOST_VERSION);
 
-  std::string file = "/etc/gatepost/gatepost.toml";
+  std::string file{kDefaultFile};
   std::string user;
   std::string key_log_file;
   int status = 0;
@@ -345,6 +451,9 @@ int main(int argc, char** argv) {
   CLI::App* version =
       app.add_subcommand("version", "Print the versions of Gatepost and what it is built with");
   version->callback([&] { status = Version(); });
+
+  Asked asked;
+  AddControl(app, asked, status);
 
   try {
     app.parse(argc, argv);

@@ -19,6 +19,8 @@
 #include <vector>
 
 #include "gateway/auth/redis_courier.h"
+#include "gateway/control/running_gateway.h"
+#include "gateway/control/server.h"
 #include "gateway/generation.h"
 #include "gateway/listening_sockets.h"
 #include "gateway/observe/admin_http.h"
@@ -54,6 +56,8 @@ std::string RestartKeys(const config::Config& now, const config::Config& next) {
   };
   differs(now.process.user == next.process.user, "process.user");
   differs(now.admin.address == next.admin.address, "admin.address");
+  differs(now.admin.socket == next.admin.socket, "admin.socket");
+  differs(now.admin.socket_mode == next.admin.socket_mode, "admin.socket_mode");
   return keys;
 }
 
@@ -83,6 +87,9 @@ class Server final : private Successor::Observer {
   bool BecomeServer(Runtime& runtime);
   void Equip(Runtime& runtime, const Runtime* past);
   void RegisterMetrics(observe::Metrics& metrics);
+  [[nodiscard]] std::unique_ptr<control::RunningGateway> MakeGateway();
+  [[nodiscard]] bool StartControl(bool take_over);
+  void EndControl();
   void LogStart(const Generation& generation) const;
   void OnSignal(int number);
   void BeginDrain(std::string_view cause);
@@ -114,6 +121,8 @@ class Server final : private Successor::Observer {
   ListeningSockets sockets_;
   mutable std::mutex mutex_;  // guards this one against other threads than the main one
   std::vector<std::shared_ptr<Generation>> generations_;
+  std::unique_ptr<control::RunningGateway> gateway_;
+  std::unique_ptr<control::Server> control_;
   std::unique_ptr<observe::AdminHttp> admin_;
   std::atomic<bool> started_{false};
   std::atomic<bool> draining_{false};
@@ -308,6 +317,11 @@ int Server::Run() {
   if (!StartAdmin()) return 1;
   // Before anybody is told that we are ready: a signal that came earlier would end the process.
   uv_loop_init(&loop_);
+  gateway_ = MakeGateway();
+  if (!StartControl(inheritance_.predecessor >= 0)) {
+    EndControl();
+    return 1;
+  }
   std::array<uv_signal_t, 4> signals;
   static constexpr std::array<int, 4> kNumbers = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
   for (size_t i = 0; i < signals.size(); ++i) {
@@ -350,7 +364,7 @@ int Server::Run() {
   uv_close(reinterpret_cast<uv_handle_t*>(&housekeeping), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&drain_timer_), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&ended_), nullptr);
-  uv_run(&loop_, UV_RUN_DEFAULT);
+  EndControl();
   uv_loop_close(&loop_);
   admin_.reset();
   log().Write(Level::kInfo, "stop", {});
@@ -370,6 +384,36 @@ bool Server::StartAdmin() {
   }
   admin_ = std::move(*admin);
   return true;
+}
+
+std::unique_ptr<control::RunningGateway> Server::MakeGateway() {
+  return std::make_unique<control::RunningGateway>(
+      &loop_, control::RunningGateway::Process{.start_time = start_time_,
+                                               .generations = [this] { return Snapshot(); },
+                                               .not_ready = [this] { return Ready(); },
+                                               .draining = [this] { return draining_.load(); },
+                                               .drain = [this] { BeginDrain("control"); }});
+}
+
+// StartControl lets the administrator ask, also in the place of a process that still answers.
+bool Server::StartControl(bool take_over) {
+  control_.reset();
+  const config::Admin& settings = newest().runtime().config.admin;
+  if (!settings.socket) return true;
+  auto server = control::Server::Start(
+      &loop_, settings, take_over, *gateway_, [this]() -> auto& { return log(); });
+  if (!server) {
+    std::fprintf(stderr, "gatepost: %s\n", server.error().c_str());
+    return false;
+  }
+  control_ = std::move(*server);
+  return true;
+}
+
+void Server::EndControl() {
+  control_.reset();
+  gateway_.reset();
+  uv_run(&loop_, UV_RUN_DEFAULT);
 }
 
 // LogStart says what is served, and what an operator should know to be dangerous.
@@ -583,6 +627,7 @@ void Server::OnSuccessor(bool serves) {
                  {"detail", "it ended before it served; what it said is on standard error"}});
     successor_.reset();
     (void)StartAdmin();
+    (void)StartControl(true);  // it may have had the place already
     return;
   }
   succeeded_ = true;

@@ -20,6 +20,7 @@ install(FILES ${here}/gatepost.bash DESTINATION share/bash-completion/completion
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION share/doc/gatepost RENAME copyright ${package})
 install(FILES ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/CHANGELOG.md
   ${PROJECT_SOURCE_DIR}/config/reference.md ${PROJECT_SOURCE_DIR}/gateway/observe/metrics.md
+  ${PROJECT_SOURCE_DIR}/gateway/control/control.md
   DESTINATION share/doc/gatepost ${package})
 install(FILES ${PROJECT_SOURCE_DIR}/config/gatepost.toml ${deploy}/systemd/credentials.conf
   ${deploy}/systemd/gatepost.socket

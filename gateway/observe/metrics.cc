@@ -347,6 +347,16 @@ uint64_t Metrics::Sum(uint32_t cell) const {
   return sum;
 }
 
+uint64_t Metrics::Value(CounterId id) const {
+  const std::lock_guard lock(mutex_);
+  return Sum(id.cell);
+}
+
+int64_t Metrics::Value(GaugeId id) const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<int64_t>(Sum(id.cell));
+}
+
 std::string_view Metrics::Name(Metric metric) {
   return Describe(metric).name;
 }

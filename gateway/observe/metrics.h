@@ -153,6 +153,10 @@ class Metrics {
   };
   void AtScrape(Metric metric, std::function<std::vector<Sample>()> read);
 
+  // Value returns what a series stands at. Any thread.
+  [[nodiscard]] uint64_t Value(CounterId id) const;
+  [[nodiscard]] int64_t Value(GaugeId id) const;
+
   // Render returns the Prometheus text exposition (version 0.0.4).
   [[nodiscard]] std::string Render() const;
 

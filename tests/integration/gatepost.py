@@ -207,7 +207,7 @@ class Gatepost:
     def __init__(self, listeners, pools, authority=None, limits=None, idle_timeout=None,
                  log=None, process=None, max_descriptors=None, hostname=GATE_NAME,
                  certificates=None, ipv6=False, tls=None, users=None, arguments=(),
-                 throttle=None, routes=()):
+                 throttle=None, routes=(), admin=None):
         self.listeners, self.pools = listeners, pools
         # One [[authority]], or a list of them.
         self.authorities = authority if isinstance(authority, list) else [authority or
@@ -222,6 +222,7 @@ class Gatepost:
         self.process_keys = {"drain_timeout": "10s", "workers": 2, **(process or {})}
         self.max_descriptors, self.hostname, self.ipv6 = max_descriptors, hostname, ipv6
         self.routes = routes  # the keys of each [[route]]
+        self.admin = admin or {}
         self.arguments = list(arguments)  # of `gatepost serve`, besides --config
         self.process, self.ports = None, {}
         for attempt in range(5):
@@ -250,7 +251,7 @@ class Gatepost:
         parts.append(table("[throttle]", self.throttle))
         parts.append(table("[idle_timeout]", self.idle_timeout))
         parts.append(table("[log]", self.log))
-        parts.append(table("[admin]", {"address": address(self.admin_port)}))
+        parts.append(table("[admin]", {"address": address(self.admin_port), **self.admin}))
         parts.append(table("[process]", self.process_keys))
         return "\n".join(parts)
 
@@ -383,6 +384,17 @@ class Gatepost:
 
     def write_config(self):
         self.config_file.write_text(self.config_text())
+
+    # ---- its control socket
+
+    def control(self, command, *arguments, code=0):
+        """Runs a command that asks this gateway, and returns its standard output."""
+        result = run_gatepost(command, "--config", self.config_file, *arguments)
+        assert result.returncode == code, f"{result.returncode}: {result.stdout}{result.stderr}"
+        return result.stdout
+
+    def control_json(self, command, *arguments):
+        return json.loads(self.control(command, "--json", *arguments))
 
     # ---- clients
 

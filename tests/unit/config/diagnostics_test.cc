@@ -925,6 +925,19 @@ format = 2024-01-01
 address = 'on'
 )", "CLP",
      R"(g.toml:2:11: admin.address: "on" is not allowed; use an IP address with a port, or "off", for example: address = "127.0.0.1:9143")"},
+    {"socket_mode", R"([admin]
+socket = '/run/s'
+socket_mode = '0666'
+)", "CLP",
+     R"(g.toml:3:15: admin.socket_mode: "0666" is not allowed; use "0600" or "0660", for example: socket_mode = "0660" (did you mean "0660"?))"},
+    {"socket_mode_alone", R"([admin]
+socket_mode = '0660'
+)", "CLP",
+     R"(g.toml:2:15: admin.socket_mode: has no effect without a socket; remove it, or add one, for example: socket = "/run/gatepost/control.sock")"},
+    {"socket_path", R"([admin]
+socket = '/run/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'
+)", "CLP",
+     R"(g.toml:2:10: admin.socket: the path has 108 bytes, and the socket of a path has 103 at most; use a shorter one, for example: socket = "/run/gatepost/control.sock")"},
     {"workers", R"([process]
 workers = 2000
 )", "CLP",

@@ -71,6 +71,8 @@ TEST(Loader, FillsInEveryDefault) {
   EXPECT_EQ(config->log.format, LogFormat::kLogfmt);
   EXPECT_FALSE(config->log.file);
   EXPECT_EQ(config->admin.address, (SocketAddress{"127.0.0.1", 9143}));
+  EXPECT_FALSE(config->admin.socket);
+  EXPECT_EQ(config->admin.socket_mode, SocketMode::kOwner);
   EXPECT_EQ(config->process.workers, 0U);
   EXPECT_FALSE(config->process.user);
 }
@@ -142,6 +144,8 @@ level = "warning"
 file = "log"
 [admin]
 address = "off"
+socket = "control.sock"
+socket_mode = "0660"
 [process]
 workers = 3
 user = "mail"
@@ -203,6 +207,9 @@ drain_timeout = "0s"
   EXPECT_EQ(config->log.level, LogLevel::kWarning);
   EXPECT_EQ(config->log.file, "/conf/log");
   EXPECT_FALSE(config->admin.address);
+  EXPECT_EQ(config->admin.socket->filename(), "control.sock");
+  EXPECT_TRUE(config->admin.socket->is_absolute());
+  EXPECT_EQ(config->admin.socket_mode, SocketMode::kGroup);
   EXPECT_EQ(config->process.workers, 3U);
   EXPECT_EQ(config->process.user, "mail");
   EXPECT_EQ(config->process.drain_timeout, seconds(0));

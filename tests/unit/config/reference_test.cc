@@ -116,6 +116,7 @@ std::string FileWith(const Row& row) {
         {"pool", "pool = 'stores2'"}}},
       {"[pool.stores2]", {{"members", "members = ['b:143']"}}},
       {"[[authority]]", {{"kind", "kind = 'passwords'"}, {"file", "file = 'f'"}}},
+      {"[admin]", {{"socket", "socket = 's'"}}},
   };
   std::string heading = "[" + row.table + "]";
   if (row.table.empty()) heading = "";

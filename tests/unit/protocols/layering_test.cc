@@ -50,6 +50,7 @@ const std::vector<Library>& Libraries() {
       {"boost/beast/http/", {"gateway"}},
       {"cap-ng.h", {"gateway"}},
       {"ares.h", {"gateway"}},
+      {"nlohmann/", {"gateway"}},
   };
   return kLibraries;
 }
