@@ -26,7 +26,7 @@
 #include "gateway/backends/member.h"
 #include "gateway/control/client.h"
 #include "gateway/prepare.h"
-#include "gateway/process.h"
+#include "gateway/server.h"
 #include "protocols/buffer.h"
 #include "tls/context.h"
 
@@ -62,7 +62,7 @@ int Serve(const std::string& file, const std::string& key_log_file,
   }
   auto prepared = Load(file, std::move(key_log));
   if (!prepared) return prepared.error();
-  return gatepost::Serve(std::move(*prepared), std::move(arguments));
+  return Server(std::move(*prepared), std::move(arguments)).Run();
 }
 
 void PrintCrl(const tls::ClientVerifier::Crl& crl) {
@@ -406,6 +406,9 @@ void AddControl(CLI::App& app, Asked& asked, int& status) {
   add_filters(kick, "End");
   CLI::App* drain = add("drain", "Have the gateway end politely, as SIGTERM does");
   drain->add_flag("--wait", asked.wait, "Return when it has ended");
+  add("reload",
+      "Have the gateway read its configuration anew, as SIGHUP does, and say what came of it");
+  add("upgrade", "Have the program started anew in the gateway's place, as SIGUSR2 does");
 }
 
 }  // namespace

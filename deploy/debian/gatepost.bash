@@ -5,7 +5,7 @@ _gatepost() {
   local asks="-c --config --socket --json --help" filters="--user --protocol --backend"
   if ((COMP_CWORD == 1)); then
     mapfile -t COMPREPLY < <(compgen -W "serve check hash-password version status sessions backends \
-      certificates kick drain --help --version" -- "$word")
+      certificates kick drain reload upgrade --help --version" -- "$word")
     return
   fi
   case $command:$before in
@@ -16,7 +16,7 @@ _gatepost() {
     sessions:*) mapfile -t COMPREPLY < <(compgen -W "$asks $filters --limit" -- "$word") ;;
     kick:*) mapfile -t COMPREPLY < <(compgen -W "$asks $filters" -- "$word") ;;
     drain:*) mapfile -t COMPREPLY < <(compgen -W "$asks --wait" -- "$word") ;;
-    status:* | backends:* | certificates:*) mapfile -t COMPREPLY < <(compgen -W "$asks" -- "$word") ;;
+    status:* | backends:* | certificates:* | reload:* | upgrade:*) mapfile -t COMPREPLY < <(compgen -W "$asks" -- "$word") ;;
     check:* | hash-password:* | version:*) mapfile -t COMPREPLY < <(compgen -W --help -- "$word") ;;
   esac
 }

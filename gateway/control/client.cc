@@ -18,7 +18,7 @@
 namespace gatepost::control {
 namespace {
 
-constexpr time_t kPatienceS = 15;  // more than the gateway has
+constexpr uint64_t kMorePatienceMs = 5'000;  // than the gateway has
 constexpr auto kPollInterval = std::chrono::milliseconds(200);
 
 class Descriptor {
@@ -47,7 +47,10 @@ tl::expected<std::string, std::string> Query(const Request& request) {
                                                         : ""));
   };
   const Descriptor descriptor(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const timeval patience{kPatienceS, 0};
+  const Command* command = FindCommand(request.command);
+  const uint64_t patience_ms =
+      kMorePatienceMs + (command != nullptr ? command->patience_ms : uint64_t{0});
+  const timeval patience{static_cast<time_t>(patience_ms / 1000), 0};
   setsockopt(descriptor.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
   setsockopt(descriptor.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
   const SocketAddress address(path);

@@ -42,6 +42,26 @@ void ServeKick(Gateway& gateway, const json& request, const Answer& answer) {
   });
 }
 
+void ServeReload(Gateway& gateway, const json&, const Answer& answer) {
+  gateway.Reload([answer](const ReloadResult& result) {
+    if (!result.problems.empty()) {
+      std::string lines = "nothing has changed:";
+      for (const std::string& problem : result.problems) lines += "\n" + problem;
+      return answer(tl::unexpected(std::move(lines)));
+    }
+    json document{{"changed", result.changed}, {"generation", result.generation}};
+    if (!result.restart.empty()) document["restart"] = result.restart;
+    answer(document);
+  });
+}
+
+void ServeUpgrade(Gateway& gateway, const json&, const Answer& answer) {
+  gateway.Upgrade([answer](const UpgradeResult& result) {
+    if (!result.problem.empty()) return answer(tl::unexpected(result.problem));
+    answer(json{{"process", result.process}, {"sessions", result.sessions}});
+  });
+}
+
 const std::vector<Command>& Table() {
   static const std::vector<Command> kTable = {
       {"status",
@@ -79,6 +99,8 @@ const std::vector<Command>& Table() {
          answer(json{{"begun", begun}, {"connections", gateway.GetStatus().connections}});
        },
        ShowDrain},
+      {"reload", {}, true, ServeReload, ShowReload, 120'000},
+      {"upgrade", {}, true, ServeUpgrade, ShowUpgrade, 120'000},
   };
   return kTable;
 }

@@ -4,6 +4,7 @@
 // gateway's main thread. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -28,6 +29,7 @@ struct Command {
   void (*serve)(Gateway& gateway, const nlohmann::json& request, const Answer& answer);
   // What a terminal shows of a result; safe for one whatever the result says.
   std::string (*show)(const nlohmann::json& result);
+  uint64_t patience_ms = 10'000;  // until there must be an answer
 };
 
 // FindCommand returns null where there is none of that name.

@@ -1,6 +1,6 @@
 // What the administrator can ask of the running gateway, apart from how the question came.
 //
-// The control socket (server.h) and the status page ask it; process.cc's Server stands behind it,
+// The control socket (server.h) and the status page ask it; gateway's Server stands behind it,
 // by way of running_gateway.h. Plain copies, no part of them secret. Who may call from which thread
 // is said at each function. SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -90,6 +90,21 @@ struct SessionList {
   std::vector<session::SessionInfo> sessions;  // the oldest first; not more than were asked for
 };
 
+// What came of a reload.
+struct ReloadResult {
+  std::vector<std::string> problems;  // any: nothing has changed
+  bool changed = false;               // the configuration; else certificates and their kin at most
+  uint64_t generation = 0;            // that takes new clients now
+  std::string restart;                // keys that differ, and change only with a restart
+};
+
+// What came of an upgrade.
+struct UpgradeResult {
+  std::string problem;    // any: nothing has changed
+  int64_t process = 0;    // that takes new clients now
+  uint64_t sessions = 0;  // that stay with this one
+};
+
 class Gateway {
  public:
   virtual ~Gateway() = default;
@@ -97,8 +112,8 @@ class Gateway {
   // How it fares. Any thread.
   [[nodiscard]] virtual Status GetStatus() const = 0;
 
-  // The following are for the main thread, on which they also answer; not at all where a worker
-  // does not answer.
+  // The following are for the main thread, on which they also answer; the lists and Kick not at all
+  // where a worker does not answer.
 
   // ListSessions answers with at most `limit` sessions that match.
   virtual void ListSessions(session::SessionFilter filter, size_t limit,
@@ -108,6 +123,10 @@ class Gateway {
   virtual void Kick(session::SessionFilter filter, std::function<void(uint64_t)> answer) = 0;
   // Drain does as SIGTERM, once; false: it is under way already.
   virtual bool Drain() = 0;
+  // Reload does as SIGHUP; it answers when that has ended.
+  virtual void Reload(std::function<void(const ReloadResult&)> answer) = 0;
+  // Upgrade does as SIGUSR2; the same.
+  virtual void Upgrade(std::function<void(const UpgradeResult&)> answer) = 0;
 };
 
 }  // namespace gatepost::control

@@ -243,4 +243,12 @@ bool RunningGateway::Drain() {
   return true;
 }
 
+void RunningGateway::Reload(std::function<void(const ReloadResult&)> answer) {
+  process_.reload(std::move(answer));
+}
+
+void RunningGateway::Upgrade(std::function<void(const UpgradeResult&)> answer) {
+  process_.upgrade(std::move(answer));
+}
+
 }  // namespace gatepost::control

@@ -18,13 +18,15 @@ namespace gatepost::control {
 
 class RunningGateway final : public Gateway {
  public:
-  // What the process knows. All but `drain` are called on any thread.
+  // What the process knows, on any thread, and from `drain` on what it does, on the main thread.
   struct Process {
     double start_time = 0;                               // Unix time
     std::function<gatepost::Generations()> generations;  // at least one
     std::function<std::string()> not_ready;              // why; empty: it serves
     std::function<bool()> draining;
     std::function<void()> drain;
+    std::function<void(std::function<void(const ReloadResult&)>)> reload;
+    std::function<void(std::function<void(const UpgradeResult&)>)> upgrade;
   };
 
   // Answers come on `loop`.
@@ -39,6 +41,8 @@ class RunningGateway final : public Gateway {
                     std::function<void(SessionList)> answer) override;
   void Kick(session::SessionFilter filter, std::function<void(uint64_t)> answer) override;
   bool Drain() override;
+  void Reload(std::function<void(const ReloadResult&)> answer) override;
+  void Upgrade(std::function<void(const UpgradeResult&)> answer) override;
 
  private:
   template <typename Query>

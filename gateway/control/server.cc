@@ -19,7 +19,6 @@ constexpr size_t kMaxRequestBytes = 4096;
 constexpr size_t kMaxConnections = 16;
 constexpr int kBacklog = 16;
 constexpr uint64_t kRequestMs = 5'000;    // for a client to ask
-constexpr uint64_t kAnswerMs = 10'000;    // for the workers to answer
 constexpr uint64_t kFarewellMs = 10'000;  // for a client to take the answer
 
 // Somebody listens at `path`, and not a gateway that has died.
@@ -164,7 +163,6 @@ void Server::OnBytes(Connection& connection) {
   if (end == std::string::npos || end > kMaxRequestBytes) {
     return Reply(connection.id, tl::unexpected<std::string>("the request is too long"));
   }
-  SetDeadline(connection, kAnswerMs);
   const std::string request = connection.request.substr(0, end);
   Ask(connection, request);
 }
@@ -176,10 +174,15 @@ void Server::Ask(Connection& connection, std::string_view request) {
   uv_os_fd_t descriptor = -1;
   uv_fileno(reinterpret_cast<const uv_handle_t*>(connection.pipe.get()), &descriptor);
   const bool known = getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0;
+  const uint64_t id = connection.id;
   const Command* command =
-      Serve(gateway_, request,
-            [this, id = connection.id](const Outcome& outcome) { Reply(id, outcome); });
-  if (command == nullptr || !command->changes) return;
+      Serve(gateway_, request, [this, id](const Outcome& outcome) { Reply(id, outcome); });
+  if (command == nullptr) return;
+  const auto found = connections_.find(id);
+  if (found != connections_.end() && !found->second->answered) {
+    SetDeadline(*found->second, command->patience_ms);
+  }
+  if (!command->changes) return;
   log_().Write(observe::Level::kInfo, "control",
                {{"command", command->name},
                 {"uid", known ? static_cast<int64_t>(peer.uid) : -1},

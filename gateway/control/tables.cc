@@ -193,4 +193,22 @@ std::string ShowDrain(const json& result) {
                      Count(result, "connections"));
 }
 
+std::string ShowReload(const json& result) {
+  const auto changed = result.find("changed");
+  std::string text =
+      changed != result.end() && changed->is_boolean() && changed->get<bool>()
+          ? fmt::format("the configuration is in use, as generation {}\n",
+                        Count(result, "generation"))
+          : std::string("the configuration is as before; certificates and their kin are read\n");
+  if (const std::string restart = Text(result, "restart"); !restart.empty()) {
+    text += fmt::format("changes only with a restart: {}\n", restart);
+  }
+  return text;
+}
+
+std::string ShowUpgrade(const json& result) {
+  return fmt::format("process {} serves; {} connections stay with the one before\n",
+                     Count(result, "process"), Count(result, "sessions"));
+}
+
 }  // namespace gatepost::control

@@ -15,5 +15,7 @@ namespace gatepost::control {
 [[nodiscard]] std::string ShowCertificates(const nlohmann::json& result);
 [[nodiscard]] std::string ShowKick(const nlohmann::json& result);
 [[nodiscard]] std::string ShowDrain(const nlohmann::json& result);
+[[nodiscard]] std::string ShowReload(const nlohmann::json& result);
+[[nodiscard]] std::string ShowUpgrade(const nlohmann::json& result);
 
 }  // namespace gatepost::control

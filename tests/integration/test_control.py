@@ -333,6 +333,29 @@ class Reload(GatewayTestCase):
                         self.assertEqual(wire.line(), KICKED["imap"])
             poll_until(lambda: gate.control_json("status")["generations"] == 1, "one generation")
 
+    def test_the_command_says_what_came_of_it(self):
+        with RecordingImap(users={"u": "p"}) as backend:
+            gate = self.start({"imaps": {"protocol": "imap", "tls": "implicit"}},
+                              {"p": {"members": [backend.member], "tls": "none"}}, admin=SOCKET)
+            self.assertEqual(gate.control_json("reload"), {"changed": False, "generation": 1})
+            gate.limits["max_bad_commands"] = 7
+            gate.write_config()
+            self.assertIn("in use, as generation 2", gate.control("reload"))
+            good = gate.config_text()
+            gate.config_file.write_text(good.replace("[limits]", "[limit]").replace(
+                "implicit", "implict"))
+            # The command finds the socket by the configuration, which is no good at the moment.
+            result = run_gatepost("reload", "--socket", gate.directory / "control.sock")
+            self.assertEqual(result.returncode, 1)
+            for word in ("nothing has changed", "limit: unknown key", '"implict"'):
+                self.assertIn(word, result.stderr)
+            gate.wait_log(count=2, event="reload", trigger="control", result="failed")
+            gate.config_file.write_text(good.replace(
+                'socket = "control.sock"', 'socket = "other.sock"'))
+            result = run_gatepost("reload", "--socket", gate.directory / "control.sock")
+            self.assertIn("changes only with a restart: admin.socket", result.stdout)
+            self.assertEqual(gate.metrics().value("config_reloads_total", result="failed"), 1)
+
 
 class Upgrade(GatewayTestCase):
     def test_the_newer_program_answers(self):
@@ -347,6 +370,26 @@ class Upgrade(GatewayTestCase):
             # Its end has not taken the socket of the other with it.
             self.assertEqual(gate.control_json("status")["pid"], gate.process.pid)
             gate.settled()
+
+    def test_the_command_says_what_came_of_it(self):
+        with RecordingImap(users={"u": "p"}) as backend:
+            gate = self.start({"imaps": {"protocol": "imap", "tls": "implicit"}},
+                              {"p": {"members": [backend.member], "tls": "none"}}, admin=SOCKET)
+            with clients.logged_in(gate, "imaps", "u", "p"):
+                before = gate.process
+                result = gate.control_json("upgrade")
+                self.assertEqual(result["sessions"], 1)
+                gate.process = test_upgrade.Adopted(result["process"])
+                poll_until(gate.ready, "the new process to be ready")
+            self.assertEqual(before.wait(DEADLINE), 0)
+            good = gate.config_text()
+            gate.config_file.write_text("nonsense = 1")
+            result = run_gatepost("upgrade", "--socket", gate.directory / "control.sock")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("ended before it served", result.stderr)
+            gate.config_file.write_text(good)
+            self.assertEqual(gate.control_json("status")["pid"], gate.process.pid)
+            gate.stderr_file.write_text("")  # its words are no lines of a log
 
     def test_a_newer_program_that_fails_leaves_the_socket(self):
         with RecordingImap(users={"u": "p"}) as backend:

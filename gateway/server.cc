@@ -1,33 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "gateway/process.h"
+#include "gateway/server.h"
 
 #include <fmt/format.h>
 #include <malloc.h>
-#include <uv.h>
 
 #include <algorithm>
 #include <array>
-#include <atomic>
-#include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
-#include <mutex>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "gateway/auth/redis_courier.h"
-#include "gateway/control/running_gateway.h"
-#include "gateway/control/server.h"
-#include "gateway/generation.h"
-#include "gateway/listening_sockets.h"
-#include "gateway/observe/admin_http.h"
 #include "gateway/privileges.h"
-#include "gateway/process_metrics.h"
-#include "gateway/service_manager.h"
-#include "gateway/successor.h"
 
 namespace gatepost {
 namespace {
@@ -37,115 +22,13 @@ using observe::Metric;
 
 constexpr uint64_t kStuckNs = 10'000'000'000;  // a loop silent for so long is not healthy
 constexpr uint64_t kHousekeepingMs = 1'000;
-constexpr uint64_t kFirstHousekeepingMs = 50;           // soon: who has started us waits
-constexpr auto kExitMargin = std::chrono::seconds(10);  // from the end of a drain to the exit
+constexpr uint64_t kFirstHousekeepingMs = 50;  // soon: who has started us waits
+constexpr uint64_t kAdminRetryMs = 20;
 constexpr uint32_t kTrimSessions = 100;
 constexpr double kProbePatienceS = 5;
 constexpr uint16_t kTls12 = 0x0303;
-constexpr size_t kMostProblems = 20;  // lines in the log of one reload
 
-double UnixNow() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-// RestartKeys returns what a reload can't change, of what differs.
-std::string RestartKeys(const config::Config& now, const config::Config& next) {
-  std::string keys;
-  const auto differs = [&keys](bool same, std::string_view key) {
-    if (!same) keys += (keys.empty() ? "" : ", ") + std::string(key);
-  };
-  differs(now.process.user == next.process.user, "process.user");
-  differs(now.admin.address == next.admin.address, "admin.address");
-  differs(now.admin.socket == next.admin.socket, "admin.socket");
-  differs(now.admin.socket_mode == next.admin.socket_mode, "admin.socket_mode");
-  return keys;
-}
-
-// Server is the running process: what Serve keeps on the main thread.
-class Server final : private Successor::Observer {
- public:
-  Server(Prepared prepared, std::vector<std::string> arguments)
-      : file_(prepared.file),
-        arguments_(std::move(arguments)),
-        key_log_(prepared.key_log),
-        first_(std::move(prepared)) {}
-
-  int Run();
-
- private:
-  // A reload under way: what a thread of libuv's reads, while the workers go on.
-  struct Reading {
-    uv_work_t work{};
-    Server* server = nullptr;
-    std::shared_ptr<const Generation> past;
-    bool unchanged = false;
-    tl::expected<Prepared, std::vector<std::string>> result =
-        tl::unexpected(std::vector<std::string>());
-    uint64_t began_ns = 0;
-  };
-
-  bool BecomeServer(Runtime& runtime);
-  void Equip(Runtime& runtime, const Runtime* past);
-  void RegisterMetrics(observe::Metrics& metrics);
-  [[nodiscard]] std::unique_ptr<control::RunningGateway> MakeGateway();
-  [[nodiscard]] bool StartControl(bool take_over);
-  void EndControl();
-  void LogStart(const Generation& generation) const;
-  void OnSignal(int number);
-  void BeginDrain(std::string_view cause);
-  void Drain();
-  [[nodiscard]] bool StartAdmin();
-  void BeginUpgrade();
-  void OnSuccessor(bool serves) override;
-  void BeginReload();
-  void EndReload(Reading& reading);
-  tl::expected<void, std::vector<std::string>> Adopt(Prepared prepared);
-  void Start(std::shared_ptr<Generation> generation);
-  void ReapGenerations();
-  void Housekeep();
-  void TellManager();
-  [[nodiscard]] std::string Healthy() const;
-  [[nodiscard]] std::string Ready() const;
-  [[nodiscard]] uint64_t OwnDescriptors(const config::Config& config) const;
-  [[nodiscard]] Generations Snapshot() const;
-  // The one that takes new clients.
-  [[nodiscard]] Generation& newest() const { return *generations_.back(); }
-  [[nodiscard]] observe::Log& log() const { return *newest().runtime().log; }
-
-  const std::string file_;
-  const std::vector<std::string> arguments_;
-  Inheritance inheritance_ = Inheritance::Take();
-  const std::shared_ptr<const tls::KeyLog> key_log_;
-  Prepared first_;
-  uint64_t descriptors_ = 0;  // that the process may have
-  ListeningSockets sockets_;
-  mutable std::mutex mutex_;  // guards this one against other threads than the main one
-  std::vector<std::shared_ptr<Generation>> generations_;
-  std::unique_ptr<control::RunningGateway> gateway_;
-  std::unique_ptr<control::Server> control_;
-  std::unique_ptr<observe::AdminHttp> admin_;
-  std::atomic<bool> started_{false};
-  std::atomic<bool> draining_{false};
-  std::atomic<uint64_t> drain_deadline_ns_{0};
-  std::unique_ptr<Successor> successor_;  // on its way, or serving
-  bool succeeded_ = false;                // it serves
-  bool reloading_ = false;
-  bool reload_wanted_ = false;  // once more, after the one under way
-  std::atomic<uint64_t> reloads_ok_{0};
-  std::atomic<uint64_t> reloads_failed_{0};
-  std::atomic<bool> last_reload_ok_{true};
-  std::atomic<double> last_reload_time_;
-  const double start_time_ = UnixNow();
-  uint32_t last_sessions_ = 0;
-  uint32_t peak_sessions_ = 0;
-  ServiceManager manager_;
-  bool announced_ = false;     // that it serves
-  bool told_to_stop_ = false;  // by a signal
-  uint32_t told_sessions_ = UINT32_MAX;
-  uv_loop_t loop_{};
-  uv_async_t ended_{};  // a generation has
-  uv_timer_t drain_timer_{};
-};
+}  // namespace
 
 Generations Server::Snapshot() const {
   const std::lock_guard lock(mutex_);
@@ -314,11 +197,17 @@ int Server::Run() {
   generations_.push_back(std::make_shared<Generation>(std::move(first_), 1, *shared));
   RegisterMetrics(*newest().runtime().metrics);
   const config::Config& settings = newest().runtime().config;
-  if (!StartAdmin()) return 1;
+  const bool succeeds = inheritance_.predecessor >= 0;
+  if (!succeeds) {
+    if (const auto admin = StartAdmin(); !admin) {
+      std::fprintf(stderr, "gatepost: %s\n", admin.error().c_str());
+      return 1;
+    }
+  }
   // Before anybody is told that we are ready: a signal that came earlier would end the process.
   uv_loop_init(&loop_);
   gateway_ = MakeGateway();
-  if (!StartControl(inheritance_.predecessor >= 0)) {
+  if (!StartControl(succeeds)) {
     EndControl();
     return 1;
   }
@@ -342,6 +231,8 @@ int Server::Run() {
       kFirstHousekeepingMs, kHousekeepingMs);
   uv_timer_init(&loop_, &drain_timer_);
   drain_timer_.data = this;
+  uv_timer_init(&loop_, &admin_timer_);
+  admin_timer_.data = this;
   uv_async_init(&loop_, &ended_,
                 [](uv_async_t* async) { static_cast<Server*>(async->data)->ReapGenerations(); });
   ended_.data = this;
@@ -355,6 +246,7 @@ int Server::Run() {
                {"hostname", settings.hostname}});
   LogStart(newest());
   inheritance_.Serves();
+  if (succeeds) AwaitAdmin();
   uv_run(&loop_, UV_RUN_DEFAULT);
 
   successor_.reset();
@@ -363,6 +255,7 @@ int Server::Run() {
   }
   uv_close(reinterpret_cast<uv_handle_t*>(&housekeeping), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&drain_timer_), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&admin_timer_), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&ended_), nullptr);
   EndControl();
   uv_loop_close(&loop_);
@@ -372,27 +265,41 @@ int Server::Run() {
   return 0;
 }
 
-bool Server::StartAdmin() {
+tl::expected<void, std::string> Server::StartAdmin() {
   const Runtime& runtime = newest().runtime();
-  if (!runtime.config.admin.address) return true;
+  if (!runtime.config.admin.address) return {};
   auto admin = observe::AdminHttp::Start(
       *runtime.config.admin.address, *runtime.metrics, [this] { return Healthy(); },
       [this] { return Ready(); });
-  if (!admin) {
-    std::fprintf(stderr, "gatepost: %s\n", admin.error().c_str());
-    return false;
-  }
+  if (!admin) return tl::unexpected(std::move(admin.error()));
   admin_ = std::move(*admin);
-  return true;
+  return {};
+}
+
+// AwaitAdmin takes the admin address once the predecessor, which knows now that it may go, has left
+// it.
+void Server::AwaitAdmin() {
+  const auto admin = StartAdmin();
+  if (admin) return;
+  if (--admin_tries_ == 0) {
+    return log().Write(Level::kError, "admin_failed", {{"detail", admin.error()}});
+  }
+  uv_timer_start(
+      &admin_timer_, [](uv_timer_t* timer) { static_cast<Server*>(timer->data)->AwaitAdmin(); },
+      kAdminRetryMs, 0);
 }
 
 std::unique_ptr<control::RunningGateway> Server::MakeGateway() {
   return std::make_unique<control::RunningGateway>(
-      &loop_, control::RunningGateway::Process{.start_time = start_time_,
-                                               .generations = [this] { return Snapshot(); },
-                                               .not_ready = [this] { return Ready(); },
-                                               .draining = [this] { return draining_.load(); },
-                                               .drain = [this] { BeginDrain("control"); }});
+      &loop_,
+      control::RunningGateway::Process{
+          .start_time = start_time_,
+          .generations = [this] { return Snapshot(); },
+          .not_ready = [this] { return Ready(); },
+          .draining = [this] { return draining_.load(); },
+          .drain = [this] { BeginDrain("control"); },
+          .reload = [this](ReloadAnswer answer) { BeginReload("control", std::move(answer)); },
+          .upgrade = [this](UpgradeAnswer answer) { BeginUpgrade(std::move(answer)); }});
 }
 
 // StartControl lets the administrator ask, also in the place of a process that still answers.
@@ -469,213 +376,8 @@ void Server::LogStart(const Generation& generation) const {
   }
 }
 
-// ---- reloading
-// -----------------------------------------------------------------------------------
-
-void Server::BeginReload() {
-  if (draining_.load() || successor_) return;
-  if (reloading_) {
-    reload_wanted_ = true;
-    return;
-  }
-  reloading_ = true;
-  if (announced_) manager_.Reloading();
-  auto* reading = new Reading;
-  reading->server = this;
-  reading->work.data = reading;
-  reading->past = generations_.back();
-  reading->began_ns = uv_hrtime();
-  uv_queue_work(
-      &loop_, &reading->work,
-      [](uv_work_t* work) {
-        auto& own = *static_cast<Reading*>(work->data);
-        const Generation& past = *own.past;
-        const std::string& file = own.server->file_;
-        own.unchanged = InputFiles(file, past.runtime().config) == past.inputs();
-        if (own.unchanged) return;
-        const Past before{past.runtime(), {past.ticket_keys(), past.tls_series()}};
-        own.result = Prepare(file, own.server->key_log_, &before);
-      },
-      [](uv_work_t* work, int) {
-        const std::unique_ptr<Reading> own(static_cast<Reading*>(work->data));
-        own->server->EndReload(*own);
-      });
-}
-
-void Server::EndReload(Reading& reading) {
-  reloading_ = false;
-  if (draining_.load()) return;
-  const uint64_t duration_ms = (uv_hrtime() - reading.began_ns) / 1'000'000;
-  std::vector<std::string> problems;
-  std::string restart;
-  if (reading.unchanged) {
-    newest().ReloadFiles();
-  } else if (!reading.result) {
-    problems = std::move(reading.result.error());
-  } else {
-    restart = RestartKeys(newest().runtime().config, reading.result->runtime->config);
-    if (auto adopted = Adopt(std::move(*reading.result)); !adopted) {
-      problems = std::move(adopted.error());
-    }
-  }
-  last_reload_ok_.store(problems.empty());
-  if (problems.empty()) {
-    reloads_ok_.fetch_add(1);
-    last_reload_time_.store(UnixNow());
-  } else {
-    reloads_failed_.fetch_add(1);
-  }
-  if (problems.size() > kMostProblems) {
-    const size_t more = problems.size() - kMostProblems;
-    problems.resize(kMostProblems);
-    problems.push_back(fmt::format("and {} more", more));
-  }
-  for (const std::string& problem : problems) {
-    log().Write(Level::kError, "reload",
-                {{"trigger", "signal"}, {"result", "failed"}, {"detail", problem}});
-  }
-  if (problems.empty() && !reading.unchanged) {
-    log().Write(restart.empty() ? Level::kInfo : Level::kWarning, "reload",
-                {{"trigger", "signal"},
-                 {"result", "ok"},
-                 {"generation", newest().number()},
-                 {"duration_ms", duration_ms},
-                 {"detail", restart.empty() ? "" : "changes only with a restart: " + restart}});
-    LogStart(newest());
-  }
-  if (announced_) manager_.Ready();
-  if (std::exchange(reload_wanted_, false)) BeginReload();
-}
-
-// Adopt makes a configuration the one that new clients meet, or leaves everything as it was and
-// says why.
-tl::expected<void, std::vector<std::string>> Server::Adopt(Prepared prepared) {
-  Generation& past = newest();
-  const std::vector<config::Listener>& before = past.runtime().config.listeners;
-  Runtime& runtime = *prepared.runtime;
-  const std::vector<config::Listener>& listeners = runtime.config.listeners;
-  const uint32_t workers = WorkerCount(runtime.config);
-  if (auto bound = sockets_.Bind(listeners, workers); !bound) return bound;
-  const auto fail = [&](std::string problem) {
-    sockets_.Keep(before);
-    return tl::unexpected(std::vector{std::move(problem)});
-  };
-  auto shared = sockets_.Share(listeners, workers);
-  if (!shared) return fail(std::move(shared.error()));
-  try {
-    Equip(runtime, &past.runtime());
-  } catch (const std::exception& error) {
-    ListeningSockets::Close(*shared);
-    return fail(std::string("log.file: ") + error.what());
-  }
-  auto next = std::make_shared<Generation>(std::move(prepared), past.number() + 1, *shared);
-  next->Start([this] { uv_async_send(&ended_); });
-  {
-    const std::lock_guard lock(mutex_);
-    generations_.push_back(std::move(next));
-  }
-  // Both have the sockets for a moment, so that no client waits.
-  past.Supersede();
-  sockets_.Keep(listeners);
-  return {};
-}
-
-// ReapGenerations frees those whose last session has ended.
-void Server::ReapGenerations() {
-  std::vector<std::shared_ptr<Generation>> ended;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto last = std::stable_partition(generations_.begin(), std::prev(generations_.end()),
-                                            [](const auto& own) { return !own->ended(); });
-    ended.assign(std::make_move_iterator(last),
-                 std::make_move_iterator(std::prev(generations_.end())));
-    generations_.erase(last, std::prev(generations_.end()));
-  }
-  for (const auto& generation : ended) {
-    log().Write(Level::kInfo, "generation_ended", {{"generation", generation->number()}});
-  }
-  const bool last = draining_.load() || succeeded_;
-  if (last && generations_.size() == 1 && newest().ended()) uv_stop(&loop_);
-}
-
-// ---- upgrading
-// ----------------------------------------------------------------------------------
-
-// BeginUpgrade starts the program anew beside this one. The admin address is for one of them at a
-// time; this one gives it up first.
-void Server::BeginUpgrade() {
-  if (draining_.load() || successor_ || reloading_) {
-    log().Write(Level::kWarning, "upgrade",
-                {{"result", "failed"}, {"detail", "a drain, an upgrade or a reload is under way"}});
-    return;
-  }
-  admin_.reset();
-  auto started = Successor::Start(&loop_, arguments_, sockets_.descriptors(), *this);
-  if (started) {
-    successor_ = std::move(*started);
-    return;
-  }
-  log().Write(Level::kError, "upgrade", {{"result", "failed"}, {"detail", started.error()}});
-  (void)StartAdmin();
-}
-
-void Server::OnSuccessor(bool serves) {
-  if (!serves) {
-    log().Write(Level::kError, "upgrade",
-                {{"result", "failed"},
-                 {"program", arguments_.front()},
-                 {"detail", "it ended before it served; what it said is on standard error"}});
-    successor_.reset();
-    (void)StartAdmin();
-    (void)StartControl(true);  // it may have had the place already
-    return;
-  }
-  succeeded_ = true;
-  log().Write(Level::kInfo, "upgrade",
-              {{"result", "ok"},
-               {"process", static_cast<int64_t>(successor_->pid())},
-               {"sessions", newest().runtime().limits->total()}});
-  manager_.HandOver(successor_->pid());
-  newest().Supersede();
-  sockets_.Keep({});
-}
-
-// ---- ending
-// --------------------------------------------------------------------------------------
-
-void Server::OnSignal(int number) {
-  if (number == SIGHUP) return BeginReload();
-  if (number == SIGUSR2) return BeginUpgrade();
-  // The second one is meant: no more waiting.
-  if (std::exchange(told_to_stop_, true)) std::_Exit(128 + number);
-  BeginDrain(number == SIGTERM ? "SIGTERM" : "SIGINT");
-}
-
-// BeginDrain has load balancers send nobody any more; those who come all the same are served for
-// the grace.
-void Server::BeginDrain(std::string_view cause) {
-  if (draining_.exchange(true)) return;
-  if (successor_ && !succeeded_) successor_->Kill();
-  const config::Process& settings = newest().runtime().config.process;
-  const auto whole = settings.drain_grace + settings.drain_timeout;
-  drain_deadline_ns_.store(uv_hrtime() + static_cast<uint64_t>(whole.count()) * 1'000'000);
-  log().Write(Level::kInfo, "drain",
-              {{"signal", cause},
-               {"grace_ms", static_cast<uint64_t>(settings.drain_grace.count())},
-               {"timeout_ms", static_cast<uint64_t>(settings.drain_timeout.count())}});
-  manager_.Stopping(whole + kExitMargin);
-  told_sessions_ = UINT32_MAX;
-  uv_timer_start(
-      &drain_timer_, [](uv_timer_t* timer) { static_cast<Server*>(timer->data)->Drain(); },
-      static_cast<uint64_t>(settings.drain_grace.count()), 0);
-}
-
-void Server::Drain() {
-  const auto deadline =
-      static_cast<uint64_t>(newest().runtime().config.process.drain_timeout.count());
-  sockets_.Keep({});
-  for (const auto& generation : generations_) generation->Drain(deadline / 2, deadline);
-}
+// ---- housekeeping
+// -------------------------------------------------------------------------------
 
 // TellManager says when clients are served, that the loops run, and how many clients there are.
 void Server::TellManager() {
@@ -703,12 +405,6 @@ void Server::Housekeep() {
   if (leaving || peak_sessions_ - sessions < kTrimSessions + sessions / 4) return;
   malloc_trim(0);
   peak_sessions_ = sessions;
-}
-
-}  // namespace
-
-int Serve(Prepared prepared, std::vector<std::string> arguments) {
-  return Server(std::move(prepared), std::move(arguments)).Run();
 }
 
 }  // namespace gatepost
