@@ -322,6 +322,10 @@ bool IsHostName(std::string_view text) {
   }
 }
 
+bool IsLoopback(std::string_view address) {
+  return address == "::1" || (address.starts_with("127.") && IsAddressLiteral(address));
+}
+
 bool IsAddressLiteral(std::string_view text) {
   return Canonical(AF_INET, text) || Canonical(AF_INET6, text);
 }

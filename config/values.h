@@ -186,6 +186,8 @@ inline constexpr uint32_t kMaxWeight = 100;
 [[nodiscard]] bool IsHostName(std::string_view text);
 // IsAddressLiteral: an IPv4 or IPv6 address without port or brackets.
 [[nodiscard]] bool IsAddressLiteral(std::string_view text);
+// IsLoopback: one of those that lead to this machine alone.
+[[nodiscard]] bool IsLoopback(std::string_view address);
 // IsLabel: a name that is safe in logs and metric labels: 1 to 64 of A-Z a-z 0-9 _ -
 [[nodiscard]] bool IsLabel(std::string_view text);
 

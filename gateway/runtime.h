@@ -19,6 +19,7 @@
 #include "gateway/backends/routes.h"
 #include "gateway/net/connection_limits.h"
 #include "gateway/net/networks.h"
+#include "gateway/observe/failed_logins.h"
 #include "gateway/observe/log.h"
 #include "gateway/observe/metrics.h"
 #include "gateway/session/close_reason.h"
@@ -131,6 +132,7 @@ struct Runtime {
   std::shared_ptr<net::ConnectionLimits> limits;
   std::shared_ptr<session::FailureFilter> failure_filter;
   std::shared_ptr<auth::Throttle> throttle;
+  std::shared_ptr<observe::FailedLogins> failed_logins;
   // By auth::UserKey, where they are limited.
   std::shared_ptr<ShardedCounts<std::string>> user_sessions;
 

@@ -11,7 +11,9 @@
 #include <exception>
 #include <utility>
 
+#include "config/values.h"
 #include "gateway/auth/redis_courier.h"
+#include "gateway/control/documents.h"
 #include "gateway/privileges.h"
 
 namespace gatepost {
@@ -94,9 +96,11 @@ void Server::Equip(Runtime& runtime, const Runtime* past) {
     runtime.limits = past->limits;
     runtime.limits->Set(limit, per_address);
     runtime.user_sessions = past->user_sessions;
+    runtime.failed_logins = past->failed_logins;
   } else {
     runtime.limits = std::make_shared<net::ConnectionLimits>(limit, per_address);
     runtime.user_sessions = std::make_shared<ShardedCounts<std::string>>();
+    runtime.failed_logins = std::make_shared<observe::FailedLogins>();
   }
   const auto interval = settings.log.failed_handshake_interval;
   runtime.failure_filter =
@@ -132,17 +136,20 @@ void Server::RegisterMetrics(observe::Metrics& metrics) {
     metrics.AtScrape(metric, [read] { return Samples{{{}, read()}}; });
   };
   one(Metric::kDraining, [this] { return draining_.load() ? 1.0 : 0.0; });
-  one(Metric::kDrainRemaining, [this] {
-    const uint64_t deadline = drain_deadline_ns_.load();
-    const uint64_t now = uv_hrtime();
-    return deadline > now ? static_cast<double>(deadline - now) / 1e9 : 0.0;
-  });
+  one(Metric::kDrainRemaining, [this] { return DrainRemaining(); });
   metrics.AtScrape(Metric::kConfigReloads, [this] {
     return Samples{{{"ok"}, static_cast<double>(reloads_ok_.load())},
                    {{"failed"}, static_cast<double>(reloads_failed_.load())}};
   });
   one(Metric::kConfigLastReloadOk, [this] { return last_reload_ok_.load() ? 1.0 : 0.0; });
   one(Metric::kConfigLastReloadTime, [this] { return last_reload_time_.load(); });
+}
+
+// DrainRemaining returns the seconds that sessions have left.
+double Server::DrainRemaining() const {
+  const uint64_t deadline = drain_deadline_ns_.load();
+  const uint64_t now = uv_hrtime();
+  return deadline > now ? static_cast<double>(deadline - now) / 1e9 : 0.0;
 }
 
 std::string Server::Healthy() const {
@@ -198,19 +205,19 @@ int Server::Run() {
   RegisterMetrics(*newest().runtime().metrics);
   const config::Config& settings = newest().runtime().config;
   const bool succeeds = inheritance_.predecessor >= 0;
-  if (!succeeds) {
-    if (const auto admin = StartAdmin(); !admin) {
-      std::fprintf(stderr, "gatepost: %s\n", admin.error().c_str());
-      return 1;
-    }
-  }
-  // Before anybody is told that we are ready: a signal that came earlier would end the process.
   uv_loop_init(&loop_);
   gateway_ = MakeGateway();
-  if (!StartControl(succeeds)) {
+  bool good = StartControl(succeeds);
+  if (good && !succeeds) {
+    const auto admin = StartAdmin();
+    if (!admin) std::fprintf(stderr, "gatepost: %s\n", admin.error().c_str());
+    good = admin.has_value();
+  }
+  if (!good) {
     EndControl();
     return 1;
   }
+  // Before anybody is told that we are ready: a signal that came earlier would end the process.
   std::array<uv_signal_t, 4> signals;
   static constexpr std::array<int, 4> kNumbers = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
   for (size_t i = 0; i < signals.size(); ++i) {
@@ -257,9 +264,9 @@ int Server::Run() {
   uv_close(reinterpret_cast<uv_handle_t*>(&drain_timer_), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&admin_timer_), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&ended_), nullptr);
+  admin_.reset();  // it asks the gateway
   EndControl();
   uv_loop_close(&loop_);
-  admin_.reset();
   log().Write(Level::kInfo, "stop", {});
   generations_.clear();
   return 0;
@@ -268,9 +275,15 @@ int Server::Run() {
 tl::expected<void, std::string> Server::StartAdmin() {
   const Runtime& runtime = newest().runtime();
   if (!runtime.config.admin.address) return {};
+  // Whoever else may reach the address is not to learn who the users are.
+  const bool names = config::IsLoopback(runtime.config.admin.address->host);
   auto admin = observe::AdminHttp::Start(
-      *runtime.config.admin.address, *runtime.metrics, [this] { return Healthy(); },
-      [this] { return Ready(); });
+      *runtime.config.admin.address,
+      {.metrics = *runtime.metrics,
+       .healthy = [this] { return Healthy(); },
+       .ready = [this] { return Ready(); },
+       .status = [this, names] { return control::StatusDocument(*gateway_, names); },
+       .hostname = runtime.config.hostname});
   if (!admin) return tl::unexpected(std::move(admin.error()));
   admin_ = std::move(*admin);
   return {};
@@ -297,6 +310,7 @@ std::unique_ptr<control::RunningGateway> Server::MakeGateway() {
           .generations = [this] { return Snapshot(); },
           .not_ready = [this] { return Ready(); },
           .draining = [this] { return draining_.load(); },
+          .drain_remaining_s = [this] { return DrainRemaining(); },
           .drain = [this] { BeginDrain("control"); },
           .reload = [this](ReloadAnswer answer) { BeginReload("control", std::move(answer)); },
           .upgrade = [this](UpgradeAnswer answer) { BeginUpgrade(std::move(answer)); }});

@@ -88,6 +88,7 @@ class Server final : private Successor::Observer {
   void ReapGenerations();
   void Housekeep();
   void TellManager();
+  [[nodiscard]] double DrainRemaining() const;
   [[nodiscard]] std::string Healthy() const;
   [[nodiscard]] std::string Ready() const;
   [[nodiscard]] uint64_t OwnDescriptors(const config::Config& config) const;

@@ -24,6 +24,21 @@ Member::Member(MemberFacts facts, const Health::Settings& health)
       hash_(StableHash(name_)),
       health_(health) {}
 
+void Member::NoteLogin(uint64_t took_ms) {
+  constexpr double kWeight = 0.1;  // of the newest
+  const auto took = static_cast<double>(took_ms);
+  // Two at once may lose one of both: an average does not mind.
+  const double before = login_ms_.load(std::memory_order_relaxed);
+  login_ms_.store(before < 0 ? took : before + kWeight * (took - before),
+                  std::memory_order_relaxed);
+}
+
+std::optional<double> Member::login_ms() const {
+  const double average = login_ms_.load(std::memory_order_relaxed);
+  if (average < 0) return std::nullopt;
+  return average;
+}
+
 std::shared_ptr<const protocols::Capabilities> Member::capabilities() const {
   const std::lock_guard lock(mutex_);
   return capabilities_;

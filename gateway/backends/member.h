@@ -70,6 +70,11 @@ class Member {
   [[nodiscard]] uint32_t logins() const { return logins_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint32_t sessions() const { return sessions_.load(std::memory_order_relaxed); }
 
+  // NoteLogin notes how long a login took that went well, from the connection to the answer.
+  void NoteLogin(uint64_t took_ms);
+  // How long logins take lately, in ms; nothing: none went well yet.
+  [[nodiscard]] std::optional<double> login_ms() const;
+
   // What it offers to a login, as it said last; null until learnt.
   [[nodiscard]] std::shared_ptr<const protocols::Capabilities> capabilities() const;
   // SetCapabilities returns whether they are others than before.
@@ -84,6 +89,7 @@ class Member {
   std::atomic<Believes> believes_{Believes::kUnknown};
   std::atomic<uint32_t> logins_{0};
   std::atomic<uint32_t> sessions_{0};
+  std::atomic<double> login_ms_{-1};  // an average that forgets
   mutable std::mutex mutex_;
   std::shared_ptr<const protocols::Capabilities> capabilities_;
   std::string problem_;

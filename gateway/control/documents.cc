@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/control/documents.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace gatepost::control {
@@ -25,17 +26,32 @@ json ToJson(const ListenerStatus& listener) {
 }
 
 json ToJson(const MemberStatus& member) {
-  return {{"pool", member.pool},
-          {"protocol", member.protocol},
-          {"member", member.member},
-          {"state", member.state},
-          {"problem", member.problem},
-          {"weight", member.weight},
-          {"priority", member.priority},
-          {"share", member.share},
-          {"sessions", member.sessions},
-          {"logins", member.logins},
-          {"transitions", member.transitions}};
+  json document = {{"pool", member.pool},
+                   {"protocol", member.protocol},
+                   {"member", member.member},
+                   {"state", member.state},
+                   {"problem", member.problem},
+                   {"weight", member.weight},
+                   {"priority", member.priority},
+                   {"share", member.share},
+                   {"sessions", member.sessions},
+                   {"logins", member.logins},
+                   {"transitions", member.transitions}};
+  if (member.login_ms) document["login_ms"] = std::round(*member.login_ms * 10) / 10;
+  return document;
+}
+
+json ToJson(const observe::FailedLogin& login, bool names) {
+  json document = {{"time", login.time},
+                   {"protocol", login.protocol},
+                   {"listener", login.listener},
+                   {"mechanism", login.mechanism},
+                   {"reason", login.reason}};
+  if (names) {
+    document["client"] = login.client;
+    document["user"] = login.user;
+  }
+  return document;
 }
 
 json ToJson(const CertificateStatus& certificate, int64_t now) {
@@ -76,7 +92,7 @@ json Array(const List& list, Function function) {
 
 }  // namespace
 
-json ToJson(const Status& status) {
+json ToJson(const Status& status, bool names) {
   const auto plain = [](const auto& entry) { return ToJson(entry); };
   json versions = json::object();
   for (const VersionCount& count : status.tls_versions) {
@@ -93,13 +109,20 @@ json ToJson(const Status& status) {
           {"generation", status.generation},
           {"generations", status.generations},
           {"workers", status.workers},
+          {"drain_remaining_s", status.drain_remaining_s},
           {"connections", status.connections},
           {"connection_limit", status.connection_limit},
           {"protocols", Array(status.protocols, plain)},
           {"listeners", Array(status.listeners, plain)},
           {"tls_versions", versions},
           {"backends", BackendsJson(status)["backends"]},
-          {"certificates", CertificatesJson(status)["certificates"]}};
+          {"certificates", CertificatesJson(status)["certificates"]},
+          {"failed_logins", Array(status.failed_logins,
+                                  [names](const auto& entry) { return ToJson(entry, names); })}};
+}
+
+std::string StatusDocument(const Gateway& gateway, bool names) {
+  return Serialize(ToJson(gateway.GetStatus(), names));
 }
 
 json ToJson(const SessionList& list) {

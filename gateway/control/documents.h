@@ -11,11 +11,15 @@
 
 namespace gatepost::control {
 
-[[nodiscard]] nlohmann::json ToJson(const Status& status);
+// `names`: with the users and addresses of failed logins.
+[[nodiscard]] nlohmann::json ToJson(const Status& status, bool names = true);
 [[nodiscard]] nlohmann::json ToJson(const SessionList& list);
 // The parts of the status that have commands of their own.
 [[nodiscard]] nlohmann::json BackendsJson(const Status& status);
 [[nodiscard]] nlohmann::json CertificatesJson(const Status& status);
+
+// StatusDocument is ToJson of the gateway's status as text, for /api/status.
+[[nodiscard]] std::string StatusDocument(const Gateway& gateway, bool names);
 
 // Serialize writes a document as one line; never fails.
 [[nodiscard]] std::string Serialize(const nlohmann::json& document);

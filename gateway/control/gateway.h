@@ -8,10 +8,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "gateway/observe/failed_logins.h"
 #include "gateway/session/session_info.h"
 
 namespace gatepost::control {
@@ -46,15 +48,16 @@ struct VersionCount {
 struct MemberStatus {
   std::string pool;
   std::string_view protocol;
-  std::string member;        // "host:port"
-  std::string_view state;    // "up", "avoided" (its last logins failed), "down", "misconfigured"
-  std::string problem;       // of a member that is not "up": its last; the backend's words
-  uint32_t weight = 1;       // as configured
-  uint32_t priority = 0;     // those with a higher one are for when these are down
-  double share = 0;          // of the pool's sessions, 0 to 1
-  uint64_t sessions = 0;     // relayed there now
-  uint64_t logins = 0;       // under way there now
-  uint64_t transitions = 0;  // how often it went down or came back
+  std::string member;      // "host:port"
+  std::string_view state;  // "up", "avoided" (its last logins failed), "down", "misconfigured"
+  std::string problem;     // of a member that is not "up": its last; the backend's words
+  uint32_t weight = 1;     // as configured
+  uint32_t priority = 0;   // those with a higher one are for when these are down
+  double share = 0;        // of the pool's sessions, 0 to 1
+  uint64_t sessions = 0;   // relayed there now
+  uint64_t logins = 0;     // under way there now
+  std::optional<double> login_ms;  // how long logins take lately
+  uint64_t transitions = 0;        // how often it went down or came back
 };
 
 struct CertificateStatus {
@@ -76,6 +79,7 @@ struct Status {
   uint64_t generation = 0;   // how many configurations there were
   uint64_t generations = 0;  // that still have sessions, or take new ones
   uint32_t workers = 0;
+  double drain_remaining_s = 0;  // until the last session is ended, while draining
   uint64_t connections = 0;
   uint64_t connection_limit = 0;
   std::vector<ProtocolStatus> protocols;
@@ -83,6 +87,7 @@ struct Status {
   std::vector<VersionCount> tls_versions;
   std::vector<MemberStatus> backends;
   std::vector<CertificateStatus> certificates;
+  std::vector<observe::FailedLogin> failed_logins;  // the newest first
 };
 
 struct SessionList {

@@ -95,6 +95,7 @@ void AddBackends(const Runtime& runtime, Status& status) {
       entry.priority = member->priority();
       entry.sessions = member->sessions();
       entry.logins = member->logins();
+      entry.login_ms = member->login_ms();
       entry.transitions = member->health().transitions();
       all += entry.sessions;
       status.backends.push_back(std::move(entry));
@@ -199,6 +200,7 @@ Status RunningGateway::GetStatus() const {
   status.time = UnixTime(std::chrono::system_clock::now());
   if (process_.draining()) {
     status.state = "draining";
+    status.drain_remaining_s = process_.drain_remaining_s();
   } else {
     status.problem = process_.not_ready();
     status.state = status.problem.empty() ? "serving" : "not-ready";
@@ -216,6 +218,7 @@ Status RunningGateway::GetStatus() const {
     }
   }
   AddCertificates(*current.tls_series(), status);
+  status.failed_logins = runtime.failed_logins->Latest();
   return status;
 }
 

@@ -24,6 +24,7 @@ class RunningGateway final : public Gateway {
     std::function<gatepost::Generations()> generations;  // at least one
     std::function<std::string()> not_ready;              // why; empty: it serves
     std::function<bool()> draining;
+    std::function<double()> drain_remaining_s;
     std::function<void()> drain;
     std::function<void(std::function<void(const ReloadResult&)>)> reload;
     std::function<void(std::function<void(const UpgradeResult&)>)> upgrade;

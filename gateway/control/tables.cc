@@ -107,6 +107,19 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
+std::string ShowFailedLogins(const json& result) {
+  constexpr size_t kShown = 10;
+  const json list = List(result, "failed_logins");
+  if (list.empty()) return {};
+  const double now = Number(result, "time");
+  Table table({"FAILED LOGIN", "PROTOCOL", "USER", "CLIENT", "REASON"}, {0});
+  for (size_t i = 0; i < std::min(list.size(), kShown); ++i) {
+    table.Add({Duration(now - Number(list[i], "time")) + " ago", Text(list[i], "protocol"),
+               Text(list[i], "user"), Text(list[i], "client"), Text(list[i], "reason")});
+  }
+  return "\n" + table.Show();
+}
+
 }  // namespace
 
 std::string ShowStatus(const json& result) {
@@ -137,7 +150,7 @@ std::string ShowStatus(const json& result) {
                    Count(entry, "connections"), Count(entry, "accepted")});
   }
   return text + protocols.Show() + "\n" + listeners.Show() + "\n" + ShowBackends(result) + "\n" +
-         ShowCertificates(result);
+         ShowCertificates(result) + ShowFailedLogins(result);
 }
 
 std::string ShowSessions(const json& result) {
@@ -157,13 +170,16 @@ std::string ShowSessions(const json& result) {
 }
 
 std::string ShowBackends(const json& result) {
-  Table table({"POOL", "PROTOCOL", "MEMBER", "STATE", "SESSIONS", "SHARE", "WEIGHT", "PROBLEM"},
-              {4, 5, 6});
+  Table table(
+      {"POOL", "PROTOCOL", "MEMBER", "STATE", "SESSIONS", "SHARE", "WEIGHT", "LOGIN", "PROBLEM"},
+      {4, 5, 6, 7});
   for (const json& entry : List(result, "backends")) {
-    table.Add({Text(entry, "pool"), Text(entry, "protocol"), Text(entry, "member"),
-               Text(entry, "state"), Count(entry, "sessions"),
-               fmt::format("{:.0f} %", Number(entry, "share") * 100), Count(entry, "weight"),
-               Text(entry, "problem")});
+    table.Add(
+        {Text(entry, "pool"), Text(entry, "protocol"), Text(entry, "member"), Text(entry, "state"),
+         Count(entry, "sessions"), fmt::format("{:.0f} %", Number(entry, "share") * 100),
+         Count(entry, "weight"),
+         entry.contains("login_ms") ? fmt::format("{:.1f} ms", Number(entry, "login_ms")) : "-",
+         Text(entry, "problem")});
   }
   return table.Show();
 }

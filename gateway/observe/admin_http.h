@@ -1,5 +1,6 @@
-// The admin listener: /metrics, /healthz and /readyz over plain HTTP, on threads of its own, so
-// that a scrape never waits for a mail loop nor the reverse. SPDX-License-Identifier: Apache-2.0
+// The admin listener: /metrics, /healthz and /readyz over plain HTTP, and for people the status
+// page / with /api/status, on threads of its own, so that a scrape never waits for a mail loop nor
+// the reverse. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <functional>
@@ -14,12 +15,19 @@ namespace gatepost::observe {
 
 class AdminHttp {
  public:
-  // A check answers an empty string when all is well, else why not. Called on the HTTP threads.
-  using Check = std::function<std::string()>;
+  // What is served. All functions are called on the HTTP threads.
+  struct Sources {
+    const Metrics& metrics;
+    // A check answers an empty string when all is well, else why not.
+    std::function<std::string()> healthy;
+    std::function<std::string()> ready;
+    std::function<std::string()> status;  // the JSON of /api/status
+    std::string hostname;                 // under which browsers may ask, besides addresses
+  };
 
   // Start listens at `address`; everything given must outlive the object.
   [[nodiscard]] static tl::expected<std::unique_ptr<AdminHttp>, std::string> Start(
-      const config::SocketAddress& address, const Metrics& metrics, Check healthy, Check ready);
+      const config::SocketAddress& address, Sources sources);
   ~AdminHttp();
   AdminHttp(const AdminHttp&) = delete;
   AdminHttp& operator=(const AdminHttp&) = delete;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <ctime>
 #include <utility>
 
 #include "gateway/auth/user_names.h"
@@ -538,6 +539,7 @@ Session::Wait Session::DoBackendLogin() {
           [&](protocols::LoggedIn& logged_in) {
             backends::ReportSuccess(worker_, *pool_, *login_->attempt.member(),
                                     backends::Stage::kLogin, backends::Purpose::kLogin);
+            login_->attempt.member()->NoteLogin(Now() - phase_started_ms_);
             worker_.shard().Observe(pool_->series().login_duration,
                                     static_cast<double>(Now() - phase_started_ms_) / 1e3);
             if (!relay_ && !inbound_ && !AdmitUser()) {
@@ -638,6 +640,13 @@ Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
         login_->authority == nullptr ? std::string_view() : login_->authority->settings.name},
        {"backend", backend_name_},
        {"detail", shown}});
+  worker_.runtime().failed_logins->Add({.time = std::time(nullptr),
+                                        .protocol = protocols::Name(listener_.protocol),
+                                        .listener = listener_.settings.name,
+                                        .client = client_address_.Host(),
+                                        .user = user_,
+                                        .mechanism = sasl::Name(mechanism_),
+                                        .reason = protocols::Name(reason)});
   // What it took to find out counts: some authorities hold refusals back themselves.
   const uint64_t took_ms = (uv_hrtime() - login_started_ns_) / 1'000'000;
   const uint64_t penalty_ms = temporary ? 0 : PenaltyFor(reason);

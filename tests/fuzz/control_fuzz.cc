@@ -39,6 +39,12 @@ class Echo final : public Gateway {
     answer(text_.size());
   }
   bool Drain() override { return true; }
+  void Reload(std::function<void(const ReloadResult&)> answer) override {
+    answer({.problems = {text_}});
+  }
+  void Upgrade(std::function<void(const UpgradeResult&)> answer) override {
+    answer({.problem = text_});
+  }
 
  private:
   std::string text_;

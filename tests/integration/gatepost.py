@@ -207,7 +207,7 @@ class Gatepost:
     def __init__(self, listeners, pools, authority=None, limits=None, idle_timeout=None,
                  log=None, process=None, max_descriptors=None, hostname=GATE_NAME,
                  certificates=None, ipv6=False, tls=None, users=None, arguments=(),
-                 throttle=None, routes=(), admin=None):
+                 throttle=None, routes=(), admin=None, admin_host=HOST):
         self.listeners, self.pools = listeners, pools
         # One [[authority]], or a list of them.
         self.authorities = authority if isinstance(authority, list) else [authority or
@@ -222,7 +222,7 @@ class Gatepost:
         self.process_keys = {"drain_timeout": "10s", "workers": 2, **(process or {})}
         self.max_descriptors, self.hostname, self.ipv6 = max_descriptors, hostname, ipv6
         self.routes = routes  # the keys of each [[route]]
-        self.admin = admin or {}
+        self.admin, self.admin_host = admin or {}, admin_host
         self.arguments = list(arguments)  # of `gatepost serve`, besides --config
         self.process, self.ports = None, {}
         for attempt in range(5):
@@ -251,7 +251,8 @@ class Gatepost:
         parts.append(table("[throttle]", self.throttle))
         parts.append(table("[idle_timeout]", self.idle_timeout))
         parts.append(table("[log]", self.log))
-        parts.append(table("[admin]", {"address": address(self.admin_port), **self.admin}))
+        parts.append(table("[admin]", {"address": f"{self.admin_host}:{self.admin_port}",
+                                       **self.admin}))
         parts.append(table("[process]", self.process_keys))
         return "\n".join(parts)
 

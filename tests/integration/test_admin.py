@@ -61,7 +61,7 @@ class Admin(GatewayTestCase):
     def test_health(self):
         for path in ("/healthz", "/readyz"):
             self.assertEqual(self.gate.http(path)[0], 200)
-        self.assertEqual(self.gate.http("/")[0], 404)
+        self.assertEqual(self.gate.http("/nothing")[0], 404)
         self.assertEqual(self.gate.http("/metrics/../etc/passwd")[0], 404)
 
     @unittest.skipUnless(shutil.which("promtool"), "promtool is not installed")

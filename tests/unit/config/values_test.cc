@@ -156,5 +156,14 @@ TEST(HttpHeader, IsOneFieldOnOneLine) {
   }
 }
 
+TEST(Loopback, IsThisMachineAlone) {
+  for (const char* address : {"127.0.0.1", "127.255.0.9", "::1"}) {
+    EXPECT_TRUE(IsLoopback(address)) << address;
+  }
+  for (const char* address : {"", "0.0.0.0", "::", "10.0.0.1", "128.0.0.1", "127.0.0.1.example"}) {
+    EXPECT_FALSE(IsLoopback(address)) << address;
+  }
+}
+
 }  // namespace
 }  // namespace gatepost::config

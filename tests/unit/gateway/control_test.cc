@@ -30,6 +30,8 @@ class FakeGateway final : public Gateway {
     answer(kicked);
   }
   bool Drain() override { return !std::exchange(draining, true); }
+  void Reload(std::function<void(const ReloadResult&)> answer) override { answer({}); }
+  void Upgrade(std::function<void(const UpgradeResult&)> answer) override { answer({}); }
 
   Status status;
   SessionList list;
@@ -119,6 +121,18 @@ TEST(ControlDocuments, HoldAnyBytes) {
   EXPECT_EQ((*outcome)["sessions"][0]["user"], "a\xEF\xBF\xBD\n\"b");
 }
 
+TEST(ControlDocuments, LeaveNamesOutWhereStrangersLook) {
+  FakeGateway gateway;
+  gateway.status.failed_logins = {{.time = 7, .client = "192.0.2.1", .user = "u", .reason = "r"}};
+  const json with = json::parse(StatusDocument(gateway, true))["failed_logins"][0];
+  EXPECT_EQ(with["user"], "u");
+  EXPECT_EQ(with["client"], "192.0.2.1");
+  const std::string without = StatusDocument(gateway, false);
+  EXPECT_EQ(without.find("192.0.2.1"), std::string::npos);
+  EXPECT_EQ(json::parse(without)["failed_logins"][0]["reason"], "r");
+  EXPECT_FALSE(json::parse(without)["failed_logins"][0].contains("user"));
+}
+
 TEST(ControlDocuments, CountDays) {
   Status status;
   status.time = 1'000'000;
@@ -144,12 +158,13 @@ TEST(ControlTables, AlignWhatTheyShow) {
                           {"state", "up"},
                           {"sessions", 12},
                           {"share", 0.254},
+                          {"login_ms", 4.25},
                           {"weight", 1}},
                          {{"pool", "longer"}, {"state", "down"}, {"problem", "refused"}}}}};
   EXPECT_EQ(ShowBackends(result),
-            "POOL    PROTOCOL  MEMBER     STATE  SESSIONS  SHARE  WEIGHT  PROBLEM\n"
-            "p       imap      größe:143  up           12   25 %       1\n"
-            "longer                       down          0    0 %       0  refused\n");
+            "POOL    PROTOCOL  MEMBER     STATE  SESSIONS  SHARE  WEIGHT   LOGIN  PROBLEM\n"
+            "p       imap      größe:143  up           12   25 %       1  4.2 ms\n"
+            "longer                       down          0    0 %       0       -  refused\n");
 }
 
 TEST(ControlTables, ShowNoControlCharacter) {
