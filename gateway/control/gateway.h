@@ -97,15 +97,15 @@ struct SessionList {
 
 // What came of a reload.
 struct ReloadResult {
-  std::vector<std::string> problems;  // any: nothing has changed
-  bool changed = false;               // the configuration; else certificates and their kin at most
-  uint64_t generation = 0;            // that takes new clients now
-  std::string restart;                // keys that differ, and change only with a restart
+  std::vector<std::string> problems{};  // any: nothing has changed
+  bool changed = false;     // the configuration; else certificates and their kin at most
+  uint64_t generation = 0;  // that takes new clients now
+  std::string restart{};    // keys that differ, and change only with a restart
 };
 
 // What came of an upgrade.
 struct UpgradeResult {
-  std::string problem;    // any: nothing has changed
+  std::string problem{};  // any: nothing has changed
   int64_t process = 0;    // that takes new clients now
   uint64_t sessions = 0;  // that stay with this one
 };

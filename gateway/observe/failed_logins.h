@@ -16,12 +16,12 @@ namespace gatepost::observe {
 
 struct FailedLogin {
   int64_t time = 0;  // Unix time
-  std::string_view protocol;
-  std::string listener;
-  std::string client;  // its address
-  std::string user;    // not trusted
-  std::string_view mechanism;
-  std::string_view reason;  // as in gatepost_auth_failures_total
+  std::string_view protocol{};
+  std::string listener{};
+  std::string client{};  // its address
+  std::string user{};    // not trusted
+  std::string_view mechanism{};
+  std::string_view reason{};  // as in gatepost_auth_failures_total
 };
 
 class FailedLogins {
