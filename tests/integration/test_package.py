@@ -111,9 +111,11 @@ class Package(unittest.TestCase):
             self.overlay.run(
                 f"sed -e 's/0.0.0.0:993/{HOST}:{imap}/; s/0.0.0.0:995/{HOST}:{pop3}/; "
                 f"s/0.0.0.0:465/{HOST}:{smtp}/; s/, \"\\[::\\]:[0-9]*\"//; "
-                f"s/127.0.0.1:143/{backend.member}/' /etc/gatepost/gatepost.toml "
+                f"s/127.0.0.1:143/{backend.member}/; "
+                f"s/^\\[admin\\]$/&\\naddress = \"{HOST}:{admin}\"/' /etc/gatepost/gatepost.toml "
                 "> /etc/gatepost/test.toml; "
-                f"printf '[admin]\\naddress = \"{HOST}:{admin}\"\\n' >> /etc/gatepost/test.toml; "
+                # As RuntimeDirectory= makes it.
+                "install -d -o gatepost -g gatepost -m 750 /run/gatepost; "
                 "chgrp gatepost /etc/gatepost/test.toml; chmod 640 /etc/gatepost/test.toml")
             command = re.search(r"^ExecStart=(.*) /etc/gatepost/gatepost.toml$",
                                 (SOURCE / "deploy/systemd/gatepost.service").read_text(),
@@ -128,6 +130,7 @@ class Package(unittest.TestCase):
                 with wire:
                     clients.greeting(wire)
                     self.assertTrue(clients.login(wire, "imap", "u", "p").startswith("l OK"))
+                    self.assertIn(" imap ", self.overlay.run("gatepost sessions"))
             finally:
                 self.overlay.run("kill $(cat /tmp/pid); cat /tmp/gatepost.log")
                 self.overlay.run("while kill -0 $(cat /tmp/pid); do sleep 0.05; done")
