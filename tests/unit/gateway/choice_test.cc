@@ -99,7 +99,7 @@ TEST(Choice, AMemberThatComesBackTakesOnItsUsersOneAfterAnother) {
   BringUp(*roster[0], kNow);
   std::vector<uint32_t> earlier(4000, 1);
   int last = -1;
-  for (const uint64_t passed : {0, 2'500, 5'000, 7'500, 10'000}) {
+  for (const uint64_t passed : {0U, 2'500U, 5'000U, 7'500U, 10'000U}) {
     int users = 0;
     for (size_t i = 0; i < 4000; ++i) {
       const uint32_t now = First(roster, User(static_cast<int>(i)), kNow + passed);
