@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/backends/routes.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -77,7 +79,7 @@ tl::expected<std::shared_ptr<const UserRoutes>, std::vector<std::string>> UserRo
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty() || line.starts_with('#')) continue;
     const auto wrong = [&](const std::string& what) {
-      errors.push_back(file + ":" + std::to_string(number) + ": " + what);
+      errors.push_back(fmt::format("{}:{}: {}", file, number, what));
     };
     if (protocols::HasControl(line)) {
       wrong("there is a tab or another control character");

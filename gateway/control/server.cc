@@ -160,7 +160,7 @@ void Server::OnBytes(Connection& connection) {
   const size_t end = connection.request.find('\n');
   if (end == std::string::npos && connection.request.size() <= kMaxRequestBytes) return;
   connection.asked = true;
-  if (end == std::string::npos || end > kMaxRequestBytes) {
+  if (end > kMaxRequestBytes) {
     return Reply(connection.id, tl::unexpected<std::string>("the request is too long"));
   }
   const std::string request = connection.request.substr(0, end);

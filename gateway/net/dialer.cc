@@ -29,7 +29,7 @@ Dial::Dial(uv_loop_t* loop, Resolver& resolver, Deadlines& deadlines, std::strin
   }
 }
 
-Dial::Dial(uv_loop_t* loop, std::vector<Address> addresses, Deadlines& deadlines,
+Dial::Dial(uv_loop_t* loop, const std::vector<Address>& addresses, Deadlines& deadlines,
            std::chrono::milliseconds timeout, Observer& observer)
     : loop_(loop),
       observer_(observer),

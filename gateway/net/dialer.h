@@ -35,7 +35,7 @@ class Dial final : private Deadlines::Entry {
   Dial(uv_loop_t* loop, Resolver& resolver, Deadlines& deadlines, std::string host, uint16_t port,
        std::chrono::milliseconds timeout, Observer& observer);
   // The same for addresses that are known, with their ports.
-  Dial(uv_loop_t* loop, std::vector<Address> addresses, Deadlines& deadlines,
+  Dial(uv_loop_t* loop, const std::vector<Address>& addresses, Deadlines& deadlines,
        std::chrono::milliseconds timeout, Observer& observer);
   ~Dial();
 
