@@ -79,6 +79,7 @@ tl::expected<std::unique_ptr<Successor>, std::string> Successor::Start(
   files.push_back(pipe);
 
   std::vector<char*> words;
+  words.reserve(arguments.size() + 1);
   for (const std::string& argument : arguments)
     words.push_back(const_cast<char*>(argument.c_str()));
   words.push_back(nullptr);
