@@ -379,8 +379,7 @@ class Upgrade(GatewayTestCase):
                 before = gate.process
                 result = gate.control_json("upgrade")
                 self.assertEqual(result["sessions"], 1)
-                gate.process = test_upgrade.Adopted(result["process"])
-                poll_until(gate.ready, "the new process to be ready")
+                test_upgrade.follow(gate, result["process"])
             self.assertEqual(before.wait(DEADLINE), 0)
             good = gate.config_text()
             gate.config_file.write_text("nonsense = 1")

@@ -52,14 +52,20 @@ class Adopted:
         self.send_signal(signal.SIGKILL)
 
 
+def follow(gate, pid):
+    """Has the harness look at the process `pid` from now on."""
+    gate.process = Adopted(pid)
+    poll_until(gate.ready, "the new process to be ready")
+    gate.baseline_fds = gate._steady_fds()  # of a process that another one has started
+
+
 def upgrade(gate):
     """Has the program started anew; returns the process of before."""
     before, seen = gate.process, len(gate.log_lines(event="upgrade"))
     before.send_signal(signal.SIGUSR2)
     line = gate.wait_log(count=seen + 1, event="upgrade")[-1]
     assert line["result"] == "ok", line
-    gate.process = Adopted(int(line["process"]))
-    poll_until(gate.ready, "the new process to be ready")
+    follow(gate, int(line["process"]))
     return before
 
 
