@@ -49,6 +49,13 @@ std::string Diagnostic::Text() const {
 }
 
 std::string Quote(std::string_view text) {
+  // RFC 3986 §3.2.1: in front of the host of a URL there may be a password.
+  const size_t scheme = text.find("://");
+  const size_t at = text.rfind('@');
+  if (scheme != std::string_view::npos && at != std::string_view::npos && at > scheme) {
+    return Quote(std::string(text.substr(0, scheme + 3)) + "***" +
+                 std::string(text.substr(at + 1)));
+  }
   static constexpr std::string_view kHex = "0123456789abcdef";
   std::string quoted = "\"";
   for (const char c : text.substr(0, kLongestQuote)) {

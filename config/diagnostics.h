@@ -17,7 +17,8 @@
 namespace gatepost::config {
 
 // Quote returns `text` in double quotes with control characters and bytes that are not ASCII
-// escaped, and shortened to what fits a line: it may go to a terminal.
+// escaped, shortened to what fits a line, and without the user and password of a URL: it may go to
+// a terminal and to the log.
 [[nodiscard]] std::string Quote(std::string_view text);
 
 // Nearest returns the word most like `text`, or an empty view when none is near enough to be what

@@ -1019,6 +1019,13 @@ TEST(Quote, LetsNothingThroughThatMovesATerminal) {
   EXPECT_EQ(Quote("\x1b[2J\r\n\x7f\xc3\xa4"), "\"\\x1b[2J\\x0d\\x0a\\x7f\\xc3\\xa4\"");
 }
 
+TEST(Quote, LeavesOutThePasswordOfAUrl) {
+  EXPECT_EQ(Quote("redis://user:secret@redis.internal:6379"), "\"redis://***redis.internal:6379\"");
+  EXPECT_EQ(Quote("http://u:p/a@b@auth.internal/mail"), "\"http://***auth.internal/mail\"");
+  EXPECT_EQ(Quote("alice@example.org"), "\"alice@example.org\"");
+  EXPECT_EQ(Quote("https://auth.internal/mail"), "\"https://auth.internal/mail\"");
+}
+
 TEST(Nearest, IsWhatWasMeantOrNothing) {
   constexpr std::string_view kWords[] = {"starttls", "implicit", "none", "warning"};
   EXPECT_EQ(Nearest("start-tls", kWords), "starttls");
