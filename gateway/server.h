@@ -84,7 +84,6 @@ class Server final : private Successor::Observer {
   void EndReload(Reading& reading);
   void TellReload(const Reading& reading, const control::ReloadResult& result);
   tl::expected<void, std::vector<std::string>> Adopt(Prepared prepared);
-  void Start(std::shared_ptr<Generation> generation);
   void ReapGenerations();
   void Housekeep();
   void TellManager();

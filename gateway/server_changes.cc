@@ -38,13 +38,13 @@ std::string RestartKeys(const config::Config& now, const config::Config& next) {
 // -----------------------------------------------------------------------------------
 
 void Server::BeginReload(std::string_view trigger, ReloadAnswer answer) {
+  if (answer) reload_answers_.push_back(std::move(answer));
   if (draining_.load() || successor_) {
     control::ReloadResult result;
     result.problems.emplace_back("a drain or an upgrade is under way");
-    if (answer) answer(result);
+    for (const ReloadAnswer& waiting : std::exchange(reload_answers_, {})) waiting(result);
     return;
   }
-  if (answer) reload_answers_.push_back(std::move(answer));
   if (reloading_) {
     reload_wanted_ = true;
     return;
@@ -94,7 +94,7 @@ void Server::EndReload(Reading& reading) {
   result.generation = newest().number();
   if (!draining_.load()) TellReload(reading, result);
   for (const ReloadAnswer& answer : reading.answers) answer(result);
-  if (announced_) manager_.Ready();
+  if (announced_ && !draining_.load()) manager_.Ready();
   if (std::exchange(reload_wanted_, false)) BeginReload("signal");
 }
 
