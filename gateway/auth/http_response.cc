@@ -31,7 +31,8 @@ struct HttpResponse::Parser final : http::basic_parser<false> {
   }
   void on_field_impl(http::field, boost::beast::string_view name, boost::beast::string_view value,
                      ErrorCode& error) override {
-    on_field({name.data(), name.size()}, {value.data(), value.size()});
+    // What a trailer says is none of the header (RFC 9110 section 6.5).
+    if (!is_header_done()) on_field({name.data(), name.size()}, {value.data(), value.size()});
     error = {};
   }
   void on_header_impl(ErrorCode& error) override { error = {}; }

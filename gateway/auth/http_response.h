@@ -29,8 +29,8 @@ class HttpResponse {
     kMalformed  // error() says why
   };
 
-  // `on_field` is called for every header field with its name as it was sent and its value without
-  // the space around it; both are valid during the call.
+  // `on_field` is called for every header field, and for none of a trailer, with its name as it was
+  // sent and its value without the space around it; both are valid during the call.
   using OnField = std::function<void(std::string_view name, std::string_view value)>;
   explicit HttpResponse(OnField on_field);
   ~HttpResponse();

@@ -224,6 +224,8 @@ TEST(HttpResponse, GivesTheSameAtEverySplit) {
       {"HTTP/1.0 500 \r\nA: b\r\n\r\nbody", true, "A=b;", Status::kDone},
       {"HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", false,
        "A=b;Transfer-Encoding=chunked;", Status::kDone},
+      {"HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nC: d\r\n\r\n", false,
+       "A=b;Transfer-Encoding=chunked;", Status::kDone},
       {"HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", false,
        "A=b;Transfer-Encoding=chunked;", Status::kDone},
       {"HTTP/1.1 200 OK\r\nA: b\r\n", true, "", Status::kMalformed},
