@@ -121,7 +121,6 @@ ListenerRuntime::ListenerRuntime(const config::Listener& listener, size_t positi
   rejected_full = rejected("global_limit");
   rejected_address = rejected("ip_limit");
   rejected_error = rejected("accept_error");
-  rejected_drain = rejected("drain");
   if (listener.proxy_protocol != config::ProxyProtocol::kOff) {
     static constexpr std::array<std::string_view, kProxyVersions> kVersionNames = {"none", "v1",
                                                                                    "v2"};

@@ -109,7 +109,7 @@ struct ListenerRuntime {
   std::array<std::array<observe::CounterId, static_cast<size_t>(ProxyHeaderResult::kCount)>,
              kProxyVersions>
       proxy_headers;
-  observe::CounterId accepted, rejected_full, rejected_address, rejected_error, rejected_drain;
+  observe::CounterId accepted, rejected_full, rejected_address, rejected_error;
   observe::GaugeId active;
   observe::CounterId handshakes_ok, handshakes_failed;
   std::array<observe::CounterId, static_cast<size_t>(tls::Failure::kCount)> handshake_failures;

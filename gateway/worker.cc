@@ -185,10 +185,6 @@ void Worker::OnAccept(size_t listener_index, const net::Address& client,
                       net::HandlePtr<uv_tcp_t> connection) {
   const ListenerRuntime& listener = *runtime_.listeners[listener_index];
   shard_.Add(listener.accepted);
-  if (draining_) {
-    shard_.Add(listener.rejected_drain);
-    return RefuseConnection(listener, protocols::Notice::kShuttingDown, *connection);
-  }
   const bool proxied = listener.settings.proxy_protocol != config::ProxyProtocol::kOff;
   if (proxied && !net::IsIn(client, listener.settings.proxy_networks)) {
     return RefuseUntrusted(listener, client);
