@@ -316,6 +316,7 @@ struct Process {
   std::optional<std::string> user;  // to become after binding, when started as root
   milliseconds drain_grace{0};      // from the wish to stop to the end of new clients
   milliseconds drain_timeout{30'000};
+  milliseconds old_sessions_timeout{0};     // after a reload or an upgrade; 0: none
   milliseconds file_poll_interval{60'000};  // of TLS files, beside the file system's events
 };
 

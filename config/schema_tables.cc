@@ -444,6 +444,10 @@ SchemaTables::SchemaTables()
                             "says 503 already: the time that load balancers need to see it."),
               DurationField("drain_timeout", &Process::drain_timeout, kNone, hours(24), "\"30s\"",
                             "How long sessions may go on after that."),
+              DurationField("old_sessions_timeout", &Process::old_sessions_timeout, kNone,
+                            hours(24 * 365), "\"12h\"",
+                            "How long sessions may go on that began before a reload or an upgrade; "
+                            "then they are asked to end as in a drain. \"0s\": without limit."),
               DurationField("file_poll_interval", &Process::file_poll_interval, kShort, hours(24),
                             "\"1m\"",
                             "How often TLS files are looked at, beside the events of the file "

@@ -62,6 +62,13 @@ void Generation::Start(std::function<void()> ended) {
 void Generation::Supersede() {
   tls_watch_->End();
   for (const auto& worker : workers_) worker->Supersede();
+  superseded_ = std::chrono::steady_clock::now();
+}
+
+bool Generation::OutOfTime(std::chrono::milliseconds limit) {
+  if (!superseded_ || std::chrono::steady_clock::now() - *superseded_ < limit) return false;
+  superseded_.reset();
+  return true;
 }
 
 void Generation::Drain(uint64_t spread_ms, uint64_t deadline_ms) {

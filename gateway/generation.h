@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -39,6 +40,8 @@ class Generation {
   void ReloadFiles() { tls_watch_->ReloadAll(); }
   // Supersede leaves new clients to another generation.
   void Supersede();
+  // OutOfTime tells, once, that `limit` has passed since Supersede.
+  [[nodiscard]] bool OutOfTime(std::chrono::milliseconds limit);
   // Drain asks the sessions to end (Worker::Drain).
   void Drain(uint64_t spread_ms, uint64_t deadline_ms);
 
@@ -67,7 +70,8 @@ class Generation {
   const std::shared_ptr<tls::TicketKeys> ticket_keys_;
   const ListenerContexts first_offer_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::unique_ptr<TlsWatch> tls_watch_;  // uses the workers
+  std::unique_ptr<TlsWatch> tls_watch_;                              // uses the workers
+  std::optional<std::chrono::steady_clock::time_point> superseded_;  // unless it is OutOfTime
   std::atomic<bool> ended_{false};
   std::thread joiner_;
 };

@@ -26,6 +26,7 @@
 #include "gateway/backends/member.h"
 #include "gateway/control/client.h"
 #include "gateway/prepare.h"
+#include "gateway/privileges.h"
 #include "gateway/server.h"
 #include "protocols/buffer.h"
 #include "tls/context.h"
@@ -51,6 +52,7 @@ tl::expected<Prepared, int> Load(const std::string& file,
 
 int Serve(const std::string& file, const std::string& key_log_file,
           std::vector<std::string> arguments) {
+  ForbidCoreDumps();  // before keys and passwords are read
   std::shared_ptr<const tls::KeyLog> key_log;
   if (!key_log_file.empty()) {
     auto opened = tls::KeyLog::Open(key_log_file);

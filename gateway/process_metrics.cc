@@ -59,11 +59,11 @@ double MaxDescriptors() {
   return static_cast<double>(limit.rlim_cur);
 }
 
-Samples Certificates(const Generation& generation) {
+Samples Certificates(const Generation& generation, TlsFiles::Time TlsFiles::Expiry::*time) {
   Samples samples;
   const auto series = generation.tls_series();
   for (const TlsFiles::Expiry& expiry : series->expiries) {
-    samples.push_back({{expiry.certificate, expiry.name}, UnixTime(expiry.not_after)});
+    samples.push_back({{expiry.certificate, expiry.name}, UnixTime(expiry.*time)});
   }
   return samples;
 }
@@ -207,7 +207,12 @@ void RegisterProcessMetrics(observe::Metrics& metrics, std::function<Generations
                      {{"dropped"}, static_cast<double>(figures.dropped)}};
     });
   });
-  newest(Metric::kCertificateNotAfter, Certificates);
+  newest(Metric::kCertificateNotAfter, [](const Generation& generation) {
+    return Certificates(generation, &TlsFiles::Expiry::not_after);
+  });
+  newest(Metric::kCertificateNotBefore, [](const Generation& generation) {
+    return Certificates(generation, &TlsFiles::Expiry::not_before);
+  });
   newest(Metric::kCertificateReloads, CertificateReloads);
   newest(Metric::kCertificateLastSuccess, CertificateSuccesses);
   newest(Metric::kAuthorityUp, Authorities);

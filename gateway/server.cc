@@ -177,7 +177,6 @@ std::string Server::Ready() const {
 }
 
 int Server::Run() {
-  ForbidCoreDumps();
   signal(SIGPIPE, SIG_IGN);
   descriptors_ = RaiseDescriptorLimit();
   last_reload_time_ = start_time_;
@@ -407,11 +406,12 @@ void Server::TellManager() {
       fmt::format("{} clients{}", sessions, draining_.load() ? " left, shutting down" : ""));
 }
 
-// Housekeep changes ticket keys when it is time, and gives memory back after many sessions have
-// left; the allocator alone would keep it.
+// Housekeep changes ticket keys and ends old sessions when it is time, and gives memory back after
+// many sessions have left; the allocator alone would keep it.
 void Server::Housekeep() {
   if (newest().ticket_keys()->RotateIfDue()) log().Write(Level::kInfo, "ticket_keys_changed", {});
   TellManager();
+  EndOldSessions();
   const uint32_t sessions = newest().runtime().limits->total();
   const bool leaving = sessions < last_sessions_;
   last_sessions_ = sessions;

@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -85,6 +86,7 @@ class Server final : private Successor::Observer {
   void TellReload(const Reading& reading, const control::ReloadResult& result);
   tl::expected<void, std::vector<std::string>> Adopt(Prepared prepared);
   void ReapGenerations();
+  void EndOldSessions();
   void Housekeep();
   void TellManager();
   [[nodiscard]] double DrainRemaining() const;
@@ -115,9 +117,9 @@ class Server final : private Successor::Observer {
   std::unique_ptr<Successor> successor_;  // on its way, or serving
   bool succeeded_ = false;                // it serves
   bool reloading_ = false;
-  bool reload_wanted_ = false;                // once more, after the one under way
-  std::vector<ReloadAnswer> reload_answers_;  // whoever waits for that one
-  UpgradeAnswer upgrade_answer_;              // the same for an upgrade; may be empty
+  std::optional<std::string_view> reload_wanted_;  // once more, after the one under way: by what
+  std::vector<ReloadAnswer> reload_answers_;       // whoever waits for that one
+  UpgradeAnswer upgrade_answer_;                   // the same for an upgrade; may be empty
   std::atomic<uint64_t> reloads_ok_{0};
   std::atomic<uint64_t> reloads_failed_{0};
   std::atomic<bool> last_reload_ok_{true};

@@ -46,7 +46,7 @@ void Server::BeginReload(std::string_view trigger, ReloadAnswer answer) {
     return;
   }
   if (reloading_) {
-    reload_wanted_ = true;
+    reload_wanted_ = trigger;
     return;
   }
   reloading_ = true;
@@ -95,7 +95,7 @@ void Server::EndReload(Reading& reading) {
   if (!draining_.load()) TellReload(reading, result);
   for (const ReloadAnswer& answer : reading.answers) answer(result);
   if (announced_ && !draining_.load()) manager_.Ready();
-  if (std::exchange(reload_wanted_, false)) BeginReload("signal");
+  if (const auto wanted = std::exchange(reload_wanted_, {})) BeginReload(*wanted);
 }
 
 // TellReload counts and logs what came of a reload.
@@ -178,6 +178,19 @@ void Server::ReapGenerations() {
   }
   const bool last = draining_.load() || succeeded_;
   if (last && generations_.size() == 1 && newest().ended()) uv_stop(&loop_);
+}
+
+// EndOldSessions drains the generations that have gone on for as long as they may.
+void Server::EndOldSessions() {
+  const config::Process& settings = newest().runtime().config.process;
+  if (settings.old_sessions_timeout.count() == 0 || draining_.load()) return;
+  const auto deadline = static_cast<uint64_t>(settings.drain_timeout.count());
+  for (const auto& generation : generations_) {
+    if (!generation->OutOfTime(settings.old_sessions_timeout)) continue;
+    log().Write(Level::kInfo, "generation_timeout",
+                {{"generation", generation->number()}, {"timeout_ms", deadline}});
+    generation->Drain(deadline / 2, deadline);
+  }
 }
 
 // ---- upgrading

@@ -504,7 +504,8 @@ TlsFiles::Series TlsFiles::series() const {
   for (const auto& certificate : all_) {
     const tls::CertificateInfo& info = certificate->info();
     const std::string part = shown(info.chain_file.string());
-    const Expiry expiry{part, info.names.empty() ? "" : info.names.front(), info.not_after};
+    const Expiry expiry{part, info.names.empty() ? "" : info.names.front(), info.not_before,
+                        info.not_after};
     const auto [known, fresh] = expiries.emplace(part, expiry);
     if (!fresh && expiry.not_after < known->second.not_after) known->second = expiry;
   }

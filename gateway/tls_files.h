@@ -62,6 +62,7 @@ class TlsFiles {
   struct Expiry {
     std::string certificate;
     std::string name;  // its first
+    Time not_before;
     Time not_after;
   };
   struct Series {

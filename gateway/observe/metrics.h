@@ -37,6 +37,7 @@ enum class Metric : uint8_t {
   kTlsHandshakeDuration,
   kStartTls,
   kCertificateNotAfter,
+  kCertificateNotBefore,
   kCertificateReloads,
   kCertificateLastSuccess,
   kAuthAttempts,

@@ -282,6 +282,8 @@ class Status(ControlTestCase):
         self.assertEqual(certificate["name"], "localhost")
         self.assertEqual(certificate["not_after"],
                          self.gate.metrics().value("tls_certificate_not_after_timestamp_seconds"))
+        begin = self.gate.metrics().value("tls_certificate_not_before_timestamp_seconds")
+        self.assertIn((certificate["not_after"] - begin) / 86400, (19, 20))
         self.assertIn(certificate["days_left"], (19, 20))
         self.assertIn("localhost", self.gate.control("certificates"))
 

@@ -235,6 +235,22 @@ class Drain(GatewayTestCase):
                     self.assertTrue(wire.line().startswith("* BYE"))
         gate.stop(send_signal=None)
 
+    def test_old_sessions_have_their_time(self):
+        backend = RecordingImap(users={"u": "p"})
+        self.addCleanup(backend.close)
+        gate = self.start({"imaps": dict(IMAPS)},
+                          {"stores": {"members": [backend.member], "tls": "none"}},
+                          process={"old_sessions_timeout": "100ms", "drain_timeout": "100ms"})
+        with clients.logged_in(gate, "imaps", "u", "p") as old:
+            gate.limits["max_bad_commands"] = 7
+            gate.write_config()
+            gate.reload()
+            with clients.logged_in(gate, "imaps", "u", "p") as new:
+                self.assertTrue(old.line().startswith("* BYE"))
+                gate.wait_log(event="generation_timeout", generation="1")
+                gate.wait_log(event="generation_ended", generation="1")
+                running(new)
+
 
 class UnderLoad(GatewayTestCase):
     """50 reloads while clients log in, read and send all the time: none of them notices."""

@@ -70,11 +70,11 @@ def upgrade(gate):
 
 
 class Upgrade(GatewayTestCase):
-    def start_one(self):
+    def start_one(self, **keys):
         backend = RecordingImap(users={"u": "p"})
         self.addCleanup(backend.close)
         return self.start({"imaps": {"protocol": "imap", "tls": "implicit"}},
-                          {"stores": {"members": [backend.member], "tls": "none"}})
+                          {"stores": {"members": [backend.member], "tls": "none"}}, **keys)
 
     def test_sessions_stay_with_the_process_of_before(self):
         gate = self.start_one()
@@ -94,6 +94,13 @@ class Upgrade(GatewayTestCase):
         with clients.logged_in(gate, "imaps", "u", "p") as old:
             before = upgrade(gate)
             before.send_signal(signal.SIGTERM)
+            self.assertTrue(old.line().startswith("* BYE"))
+        self.assertEqual(before.wait(60), 0)
+
+    def test_the_process_of_before_has_its_time(self):
+        gate = self.start_one(process={"old_sessions_timeout": "100ms", "drain_timeout": "100ms"})
+        with clients.logged_in(gate, "imaps", "u", "p") as old:
+            before = upgrade(gate)
             self.assertTrue(old.line().startswith("* BYE"))
         self.assertEqual(before.wait(60), 0)
 
