@@ -19,8 +19,9 @@
 namespace gatepost::config {
 namespace {
 
-// Of sockaddr_un::sun_path, without its NUL and the ".new" of a socket that is being made.
-constexpr size_t kMaxSocketPathBytes = 103;
+// Of sockaddr_un::sun_path, without its NUL, the ".new" of a socket that is being made, and the
+// number of a process from before an upgrade.
+constexpr size_t kMaxSocketPathBytes = 95;
 
 std::string Indexed(std::string_view table, size_t index) {
   return std::string(table) + "[" + std::to_string(index + 1) + "]";

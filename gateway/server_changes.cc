@@ -237,6 +237,11 @@ void Server::OnSuccessor(bool serves) {
   manager_.HandOver(successor_->pid());
   newest().Supersede();
   sockets_.Keep({});
+  if (control_) {
+    if (const auto moved = control_->MakeWay(); !moved) {
+      log().Write(Level::kWarning, "control", {{"result", "failed"}, {"detail", moved.error()}});
+    }
+  }
   if (const UpgradeAnswer answer = std::exchange(upgrade_answer_, {})) answer(result);
 }
 

@@ -5,14 +5,17 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 
 #include "gateway/control/commands.h"
 #include "gateway/control/documents.h"
+#include "gateway/control/old_sockets.h"
 #include "gateway/control/socket_address.h"
 
 namespace gatepost::control {
@@ -34,6 +37,25 @@ class Descriptor {
  private:
   int descriptor_;
 };
+
+// AskOldProcesses adds what they answer; where the newest has refused, it may be theirs alone.
+void AskOldProcesses(const Request& request, Outcome& outcome) {
+  const Command& command = *FindCommand(request.command);
+  if (command.add == nullptr) return;
+  for (const std::filesystem::path& socket : OldSockets(request.socket)) {
+    Request again = request;
+    again.socket = socket;
+    const auto line = Query(again);
+    if (!line) continue;  // it has ended
+    Outcome old = ParseAnswer(*line);
+    if (!old) continue;
+    if (outcome) {
+      command.add(*outcome, *old);
+    } else {
+      outcome = std::move(old);
+    }
+  }
+}
 
 }  // namespace
 
@@ -87,7 +109,8 @@ int Run(const Request& request) {
     fmt::print(stderr, "gatepost: {}\n", line.error());
     return kNotRunning;
   }
-  const Outcome outcome = ParseAnswer(*line);
+  Outcome outcome = ParseAnswer(*line);
+  AskOldProcesses(request, outcome);
   if (!outcome) {
     fmt::print(stderr, "gatepost: {}: {}\n", request.command, outcome.error());
     return kRefused;
@@ -104,7 +127,15 @@ void AwaitEnd(const std::filesystem::path& socket) {
   Request request;
   request.socket = socket;
   request.command = "status";
-  while (Query(request)) std::this_thread::sleep_for(kPollInterval);
+  const auto answers = [&](const std::filesystem::path& at) {
+    request.socket = at;
+    return Query(request).has_value();
+  };
+  const auto old_one = [&] {
+    const auto sockets = OldSockets(socket);
+    return std::any_of(sockets.begin(), sockets.end(), answers);
+  };
+  while (answers(socket) || old_one()) std::this_thread::sleep_for(kPollInterval);
 }
 
 }  // namespace gatepost::control

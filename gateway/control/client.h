@@ -30,11 +30,12 @@ struct Request {
 // Query puts the request and returns the line that came; its error is one line for people.
 [[nodiscard]] tl::expected<std::string, std::string> Query(const Request& request);
 
-// Run queries, prints the result, or to standard error why there is none, and returns the exit
-// code.
+// Run queries the gateway, and where the command concerns them also the processes that an upgrade
+// has left (OldSockets), prints the sum, or to standard error why there is none, and returns the
+// exit code.
 [[nodiscard]] int Run(const Request& request);
 
-// AwaitEnd returns once nobody answers at the socket any more.
+// AwaitEnd returns once nobody answers at the socket any more, nor at those of old processes.
 void AwaitEnd(const std::filesystem::path& socket);
 
 }  // namespace gatepost::control

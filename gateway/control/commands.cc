@@ -62,6 +62,37 @@ void ServeUpgrade(Gateway& gateway, const json&, const Answer& answer) {
   });
 }
 
+uint64_t Count(const json& result, const char* key) {
+  const auto found = result.find(key);
+  return found != result.end() && found->is_number_unsigned() ? found->get<uint64_t>() : 0;
+}
+
+// What an old process answers is as little to be believed as what a socket says at all.
+void AddCount(json& result, const json& old, const char* key) {
+  result[key] = Count(result, key) + Count(old, key);
+}
+
+void AddStatus(json& result, const json& old) {
+  result["old_processes"].push_back(
+      {{"pid", Count(old, "pid")}, {"connections", Count(old, "connections")}});
+}
+
+void AddSessions(json& result, const json& old) {
+  AddCount(result, old, "matched");
+  const auto more = old.find("sessions");
+  json& sessions = result["sessions"];
+  if (!sessions.is_array() || more == old.end() || !more->is_array()) return;
+  sessions.insert(sessions.end(), more->begin(), more->end());
+}
+
+void AddKick(json& result, const json& old) {
+  AddCount(result, old, "kicked");
+}
+
+void AddDrain(json& result, const json& old) {
+  AddCount(result, old, "connections");
+}
+
 const std::vector<Command>& Table() {
   static const std::vector<Command> kTable = {
       {"status",
@@ -70,12 +101,14 @@ const std::vector<Command>& Table() {
        [](Gateway& gateway, const json&, const Answer& answer) {
          answer(ToJson(gateway.GetStatus()));
        },
-       ShowStatus},
+       ShowStatus,
+       AddStatus},
       {"sessions",
        {"session", "user", "protocol", "backend", "limit"},
        false,
        ServeSessions,
-       ShowSessions},
+       ShowSessions,
+       AddSessions},
       {"backends",
        {},
        false,
@@ -90,7 +123,7 @@ const std::vector<Command>& Table() {
          answer(CertificatesJson(gateway.GetStatus()));
        },
        ShowCertificates},
-      {"kick", {"session", "user", "protocol", "backend"}, true, ServeKick, ShowKick},
+      {"kick", {"session", "user", "protocol", "backend"}, true, ServeKick, ShowKick, AddKick},
       {"drain",
        {},
        true,
@@ -98,9 +131,10 @@ const std::vector<Command>& Table() {
          const bool begun = gateway.Drain();
          answer(json{{"begun", begun}, {"connections", gateway.GetStatus().connections}});
        },
-       ShowDrain},
-      {"reload", {}, true, ServeReload, ShowReload, 120'000},
-      {"upgrade", {}, true, ServeUpgrade, ShowUpgrade, 120'000},
+       ShowDrain,
+       AddDrain},
+      {"reload", {}, true, ServeReload, ShowReload, nullptr, 120'000},
+      {"upgrade", {}, true, ServeUpgrade, ShowUpgrade, nullptr, 120'000},
   };
   return kTable;
 }

@@ -29,6 +29,8 @@ struct Command {
   void (*serve)(Gateway& gateway, const nlohmann::json& request, const Answer& answer);
   // What a terminal shows of a result; safe for one whatever the result says.
   std::string (*show)(const nlohmann::json& result);
+  // Adds the result of a process from before an upgrade; null: such a one is not asked.
+  void (*add)(nlohmann::json& result, const nlohmann::json& old) = nullptr;
   uint64_t patience_ms = 10'000;  // until there must be an answer
 };
 

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "gateway/control/old_sockets.h"
 #include "gateway/control/socket_address.h"
 
 namespace gatepost::control {
@@ -74,20 +75,30 @@ tl::expected<std::unique_ptr<Server>, std::string> Server::Start(uv_loop_t* loop
                                                                  const config::Admin& settings,
                                                                  bool take_over, Gateway& gateway,
                                                                  CurrentLog log) {
-  const std::string path = settings.socket->string();
-  const auto descriptor = ListenAt(path, ModeOf(settings.socket_mode), take_over);
-  if (!descriptor) return tl::unexpected("admin.socket: " + descriptor.error());
-  std::unique_ptr<Server> server(new Server(loop, gateway, std::move(log)));
+  for (const std::filesystem::path& old : OldSockets(*settings.socket)) {
+    if (!Alive(old.string())) (void)unlink(old.c_str());
+  }
+  std::unique_ptr<Server> server(
+      new Server(loop, ModeOf(settings.socket_mode), gateway, std::move(log)));
+  if (auto listens = server->Listen(*settings.socket, take_over); !listens) {
+    return tl::unexpected("admin.socket: " + listens.error());
+  }
+  return server;
+}
+
+tl::expected<void, std::string> Server::Listen(const std::filesystem::path& path, bool take_over) {
+  const auto descriptor = ListenAt(path.string(), mode_, take_over);
+  if (!descriptor) return tl::unexpected(descriptor.error());
+  path_ = path;
   struct stat status {};
   if (stat(path.c_str(), &status) == 0) {
-    server->path_ = path;
-    server->device_ = status.st_dev;
-    server->inode_ = status.st_ino;
+    device_ = status.st_dev;
+    inode_ = status.st_ino;
   }
-  server->listener_.reset(new uv_pipe_t);
-  uv_pipe_t* const pipe = server->listener_.get();
-  uv_pipe_init(loop, pipe, 0);
-  pipe->data = server.get();
+  listener_.reset(new uv_pipe_t);
+  uv_pipe_t* const pipe = listener_.get();
+  uv_pipe_init(loop_, pipe, 0);
+  pipe->data = this;
   int error = uv_pipe_open(pipe, *descriptor);
   if (error != 0) {
     close(*descriptor);
@@ -96,8 +107,12 @@ tl::expected<std::unique_ptr<Server>, std::string> Server::Start(uv_loop_t* loop
       if (stream->data != nullptr) static_cast<Server*>(stream->data)->Accept();
     });
   }
-  if (error != 0) return tl::unexpected("admin.socket: " + path + ": " + uv_strerror(error));
-  return server;
+  if (error != 0) return tl::unexpected(path.string() + ": " + uv_strerror(error));
+  return {};
+}
+
+tl::expected<void, std::string> Server::MakeWay() {
+  return Listen(OldSocket(path_, getpid()), false);
 }
 
 Server::~Server() {

@@ -38,6 +38,9 @@ class Server {
   [[nodiscard]] static tl::expected<std::unique_ptr<Server>, std::string> Start(
       uv_loop_t* loop, const config::Admin& settings, bool take_over, Gateway& gateway,
       CurrentLog log);
+  // MakeWay goes on at this process's OldSocket, after a successor has taken the place. Who has
+  // asked already is answered.
+  [[nodiscard]] tl::expected<void, std::string> MakeWay();
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -54,9 +57,11 @@ class Server {
     bool answered = false;
   };
 
-  Server(uv_loop_t* loop, Gateway& gateway, CurrentLog log)
-      : loop_(loop), gateway_(gateway), log_(std::move(log)) {}
+  Server(uv_loop_t* loop, mode_t mode, Gateway& gateway, CurrentLog log)
+      : loop_(loop), mode_(mode), gateway_(gateway), log_(std::move(log)) {}
 
+  [[nodiscard]] tl::expected<void, std::string> Listen(const std::filesystem::path& path,
+                                                       bool take_over);
   void Accept();
   void OnBytes(Connection& connection);
   void OnDeadline(Connection& connection);
@@ -65,6 +70,7 @@ class Server {
   static void SetDeadline(Connection& connection, uint64_t delay_ms);
 
   uv_loop_t* const loop_;
+  const mode_t mode_;
   Gateway& gateway_;
   const CurrentLog log_;
   std::filesystem::path path_;

@@ -125,11 +125,16 @@ std::string ShowFailedLogins(const json& result) {
 std::string ShowStatus(const json& result) {
   const std::string problem = Text(result, "problem");
   std::string text = fmt::format(
-      "{}: gatepost {}, {}{}\nprocess {}, up {}, {} workers, {} of {} connections\n\n",
+      "{}: gatepost {}, {}{}\nprocess {}, up {}, {} workers, {} of {} connections\n",
       Text(result, "hostname"), Text(result, "version"), Text(result, "state"),
       problem.empty() ? "" : ": " + problem, Count(result, "pid"),
       Duration(Number(result, "time") - Number(result, "started")), Count(result, "workers"),
       Count(result, "connections"), Count(result, "connection_limit"));
+  for (const json& entry : List(result, "old_processes")) {
+    text += fmt::format("process {} from before an upgrade, {} connections\n", Count(entry, "pid"),
+                        Count(entry, "connections"));
+  }
+  text += "\n";
   Table protocols(
       {"PROTOCOL", "CONNECTIONS", "SESSIONS", "LOGINS", "REFUSED", "DEFERRED", "IN", "OUT"},
       {1, 2, 3, 4, 5, 6, 7});

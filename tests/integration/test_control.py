@@ -360,6 +360,46 @@ class Reload(GatewayTestCase):
 
 
 class Upgrade(GatewayTestCase):
+    def test_the_process_of_before_is_asked_too(self):
+        with RecordingImap(users={"u": "p", "v": "p"}) as backend:
+            gate = self.start({"imaps": {"protocol": "imap", "tls": "implicit"}},
+                              {"p": {"members": [backend.member], "tls": "none"}}, admin=SOCKET)
+            with clients.logged_in(gate, "imaps", "u", "p") as old, \
+                    clients.logged_in(gate, "imaps", "v", "p") as other:
+                before = test_upgrade.upgrade(gate)
+                beside = gate.directory / f"control.sock.{before.pid}"
+                self.assertEqual(stat.S_IMODE(beside.stat().st_mode), 0o600)
+                with clients.logged_in(gate, "imaps", "u", "p") as new:
+                    listed = gate.control_json("sessions")
+                    self.assertEqual(listed["matched"], 3)
+                    self.assertEqual([entry["user"] for entry in listed["sessions"]],
+                                     ["u", "u", "v"])
+                    self.assertEqual(gate.control_json("status")["old_processes"],
+                                     [{"pid": before.pid, "connections": 2}])
+                    self.assertIn(f"process {before.pid} from before an upgrade, 2 connections",
+                                  gate.control("status"))
+                    self.assertEqual(gate.control_json("kick", "u"), {"kicked": 2})
+                    for wire in (old, new):
+                        self.assertTrue(wire.line().startswith("* BYE"))
+                # There is nobody of that name in the newest process.
+                self.assertEqual(gate.control_json("kick", "v"), {"kicked": 1})
+                self.assertTrue(other.line().startswith("* BYE"))
+            self.assertEqual(before.wait(DEADLINE), 0)
+            self.assertFalse(beside.exists())
+            self.assertNotIn("old_processes", gate.control_json("status"))
+            gate.settled()
+
+    def test_what_a_dead_process_has_left_is_removed(self):
+        with RecordingImap(users={"u": "p"}) as backend:
+            gate = self.start({"imaps": {"protocol": "imap", "tls": "implicit"}},
+                              {"p": {"members": [backend.member], "tls": "none"}}, admin=SOCKET)
+            left = gate.directory / "control.sock.1"
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.bind(str(left))
+            self.assertEqual(gate.control_json("status")["pid"], gate.process.pid)
+            test_upgrade.upgrade(gate)
+            self.assertFalse(left.exists())
+
     def test_the_newer_program_answers(self):
         with RecordingImap(users={"u": "p"}) as backend:
             gate = self.start({"imaps": {"protocol": "imap", "tls": "implicit"}},

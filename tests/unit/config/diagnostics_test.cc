@@ -937,7 +937,7 @@ socket_mode = '0660'
     {"socket_path", R"([admin]
 socket = '/run/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'
 )", "CLP",
-     R"(g.toml:2:10: admin.socket: the path has 108 bytes, and the socket of a path has 103 at most; use a shorter one, for example: socket = "/run/gatepost/control.sock")"},
+     R"(g.toml:2:10: admin.socket: the path has 108 bytes, and the socket of a path has 95 at most; use a shorter one, for example: socket = "/run/gatepost/control.sock")"},
     {"workers", R"([process]
 workers = 2000
 )", "CLP",
