@@ -22,7 +22,7 @@ struct ProxyEndpoint {
 // What is told of the client's TLS.
 struct ProxyTls {
   std::string_view version = {};      // "TLSv1.3"
-  std::string_view cipher = {};       // standard name
+  std::string_view cipher = {};       // as OpenSSL names it
   std::string_view group = {};        // may be empty
   bool certificate = false;           // the client presented one in this TLS session
   bool resumed = false;               // …but not over this connection

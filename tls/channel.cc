@@ -421,6 +421,9 @@ Facts Channel::facts() const {
   facts.version = SSL_get_version(ssl_);
   if (const SSL_CIPHER* cipher = SSL_get_current_cipher(ssl_)) {
     facts.cipher = SSL_CIPHER_standard_name(cipher);
+    // Older BoringSSLs had a name of their own for those of TLS 1.3.
+    facts.openssl_cipher =
+        SSL_version(ssl_) >= TLS1_3_VERSION ? facts.cipher : SSL_CIPHER_get_name(cipher);
   }
   if (const uint16_t group = SSL_get_curve_id(ssl_); group != 0) {
     const char* name = SSL_get_curve_name(group);

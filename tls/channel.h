@@ -62,10 +62,13 @@ std::string_view Name(TicketUse use);
 // Facts of an established connection, for logs and metrics.
 struct Facts {
   std::string_view version;  // "TLSv1.3"
-  std::string_view cipher;   // standard (IANA) name, "TLS_AES_128_GCM_SHA256"
-  std::string_view group;    // "X25519"; empty when unknown
-  std::string server_name;   // SNI as the client sent it, host-name characters only; may be empty
-  std::string alpn;          // negotiated; may be empty
+  std::string_view cipher;   // standard (IANA) name, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
+  // As OpenSSL, nginx and HAProxy have it: "ECDHE-RSA-AES128-GCM-SHA256"; the standard name in
+  // TLS 1.3.
+  std::string_view openssl_cipher;
+  std::string_view group;   // "X25519"; empty when unknown
+  std::string server_name;  // SNI as the client sent it, host-name characters only; may be empty
+  std::string alpn;         // negotiated; may be empty
   bool resumed = false;
   TicketUse ticket = TicketUse::kNone;  // server side
 };

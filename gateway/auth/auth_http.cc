@@ -67,7 +67,7 @@ std::string_view MethodOf(sasl::Mechanism mechanism) {
 void AppendTls(const Request& request, const QuestionOptions& options, protocols::Buffer& output) {
   if (request.tls == nullptr) return;
   output << "Auth-SSL: on\r\nAuth-SSL-Protocol: " << request.tls->version
-         << "\r\nAuth-SSL-Cipher: " << request.tls->cipher << "\r\n";
+         << "\r\nAuth-SSL-Cipher: " << request.tls->openssl_cipher << "\r\n";
   if (request.listener.client_certificates == config::ClientCertificates::kOff) return;
   const tls::ClientCertificate* certificate = request.certificate;
   output << "Auth-SSL-Verify: "

@@ -122,7 +122,7 @@ std::string Session::ProxyHeader() const {
     header.alpn = facts.alpn;
     header.server_name = facts.server_name;
     protocols::ProxyTls tls{.version = facts.version,
-                            .cipher = facts.cipher,
+                            .cipher = facts.openssl_cipher,
                             .group = facts.group,
                             .resumed = facts.resumed};
     if (certificate_) {

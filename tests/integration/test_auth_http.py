@@ -1,6 +1,7 @@
 # The authority "http": nginx's auth_http protocol, with real stores behind, and Debian's nginx beside.
 # SPDX-License-Identifier: Apache-2.0
 import contextlib
+import ssl
 import time
 import urllib.parse
 
@@ -121,6 +122,13 @@ class RealStores(HttpTestCase):
                                                "alice", password)
                         self.compare(ours, theirs)
                         self.assertEqual(ours["Auth-SSL-Verify"], "SUCCESS" if name else "NONE")
+            older = client_context()
+            older.maximum_version = ssl.TLSVersion.TLSv1_2
+            pair = [self.question(service, port, "imap", older, "alice", password)
+                    for port in (gate.ports["imap"], nginx.ports["imap"])]
+            self.assertEqual(*(question["Auth-SSL-Protocol"] for question in pair))
+            self.assertIn("ECDHE-", pair[0]["Auth-SSL-Cipher"])
+            self.assertEqual(*(question["Auth-SSL-Cipher"] for question in pair))
             # What it encodes is decoded to the same.
             strange = 'gr\u00fc\u00dfe %41+"\\ &'
             service.users[strange] = "p\u00e4ss %2B+ \u20ac"

@@ -54,7 +54,7 @@ TEST_F(QuestionTest, HasTheFieldsOfNginxInTheirOrder) {
   request_.attempt = 7;
   tls::Facts tls;
   tls.version = "TLSv1.3";
-  tls.cipher = "TLS_AES_128_GCM_SHA256";
+  tls.openssl_cipher = "TLS_AES_128_GCM_SHA256";
   request_.tls = &tls;
   EXPECT_EQ(TextOf(request_, {.headers = {"X-Key: a b", "client-port: 1"}}),
             "Auth-Method: plain\r\nAuth-User: alice\r\nAuth-Pass: secret\r\nAuth-Protocol: smtp\r\n"

@@ -202,6 +202,8 @@ TEST_P(ServerChannel, KnowsTheFacts) {
   EXPECT_EQ(facts.version, GetParam() == TLS1_3_VERSION ? "TLSv1.3" : "TLSv1.2");
   EXPECT_EQ(facts.cipher, GetParam() == TLS1_3_VERSION ? "TLS_AES_128_GCM_SHA256"
                                                        : "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256");
+  EXPECT_EQ(facts.openssl_cipher, GetParam() == TLS1_3_VERSION ? "TLS_AES_128_GCM_SHA256"
+                                                               : "ECDHE-ECDSA-AES128-GCM-SHA256");
   EXPECT_EQ(facts.group, "P-256");
   EXPECT_EQ(facts.server_name, "mail.example");
   EXPECT_EQ(facts.alpn, "imap");
