@@ -647,6 +647,7 @@ void CheckKeys(const Config& config, Findings& findings) {
   CheckListenerPools(config, findings);
   CheckAuthorities(config, findings);
   CheckThrottle(config, findings);
+  CheckPolicy(config.policy, findings);
   CheckInboundPools(config, findings);
   CheckRoutes(config, findings);
   CheckCertificateLogins(config, findings);
@@ -708,6 +709,10 @@ void CheckMachine(const Config& config, Findings& findings) {
     check_file(*throttle.redis_password_file, "throttle.redis_password_file");
   }
   if (throttle.shared_key_file) check_file(*throttle.shared_key_file, "throttle.shared_key_file");
+  const Policy& policy = config.policy;
+  check_file(policy.nonce_file, "policy.nonce_file");
+  if (policy.header_file) check_file(*policy.header_file, "policy.header_file");
+  if (policy.ca_file) check_file(*policy.ca_file, "policy.ca_file");
   if (config.tls.ticket_key_file) check_file(*config.tls.ticket_key_file, "tls.ticket_key_file");
   if (config.log.file) {
     // The file itself may be new.

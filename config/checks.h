@@ -11,10 +11,10 @@ namespace gatepost::config {
 // out: one mistake gives one message.
 void CheckKeys(const Config& config, Findings& findings);
 
-// CheckAuthorities is the part of CheckKeys about [[authority]], CheckThrottle that about
-// [throttle].
+// Parts of CheckKeys: about [[authority]], [throttle] and [policy].
 void CheckAuthorities(const Config& config, Findings& findings);
 void CheckThrottle(const Config& config, Findings& findings);
+void CheckPolicy(const Policy& policy, Findings& findings);
 
 // CheckMachine reports files that cannot be read and users that do not exist.
 void CheckMachine(const Config& config, Findings& findings);

@@ -72,6 +72,7 @@ Config Reader::Read(const toml::table& root) {
   ReadSingle(root, schema_.tls, config.tls);
   ReadSingle(root, schema_.limits, config.limits);
   ReadSingle(root, schema_.throttle, config.throttle);
+  ReadSingle(root, schema_.policy, config.policy);
   ReadSingle(root, schema_.idle_timeout, config.idle_timeouts);
   ReadSingle(root, schema_.log, config.log);
   ReadSingle(root, schema_.admin, config.admin);

@@ -291,6 +291,21 @@ struct Throttle {
   bool operator==(const Throttle&) const = default;
 };
 
+// A policy service that is asked about each login, and told what became of it (weakforced).
+struct Policy {
+  std::vector<HttpUrl> urls;                         // the first that works; empty: there is none
+  std::optional<std::filesystem::path> ca_file;      // default: the system's certificates
+  std::optional<std::filesystem::path> header_file;  // "Name: value", added to each question
+  std::filesystem::path nonce_file;                  // what passwords are hashed with
+  uint32_t hash_bits = 12;
+  milliseconds timeout{2'000};  // of one URL, with the connecting
+  milliseconds max_delay{15'000};
+  uint32_t max_concurrent = 32;  // questions, and reports, at a time of each worker
+  bool report = true;
+  bool reject_on_failure = false;
+  bool log_only = false;
+};
+
 struct IdleTimeouts {
   milliseconds imap{31 * 60'000};  // RFC 9051 §5.4: at least 30 minutes
   milliseconds pop3{10 * 60'000};  // RFC 1939 §3: at least 10 minutes
@@ -334,6 +349,7 @@ struct Config {
   Tls tls;
   Limits limits;
   Throttle throttle;
+  Policy policy;
   IdleTimeouts idle_timeouts;
   Log log;
   Admin admin;

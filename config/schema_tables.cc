@@ -398,6 +398,7 @@ SchemaTables::SchemaTables()
       tls(TlsTable()),
       limits(LimitsTable()),
       throttle(ThrottleTable()),
+      policy(PolicyTable()),
       idle_timeout{"[idle_timeout]",
                    {
                        DurationField("imap", &IdleTimeouts::imap, seconds(1), hours(24), "\"31m\"",

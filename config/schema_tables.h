@@ -17,9 +17,10 @@ struct Table {
   std::vector<Field<T>> fields;
 };
 
-// Parts of SchemaTables: schema_authority.cc, schema_throttle.cc.
+// Parts of SchemaTables: schema_authority.cc, schema_policy.cc, schema_throttle.cc.
 [[nodiscard]] Table<Authority> AuthorityTable();
 [[nodiscard]] Table<Throttle> ThrottleTable();
+[[nodiscard]] Table<Policy> PolicyTable();
 
 inline constexpr std::string_view kNetworks =
     "IP networks with their prefix's length, or addresses; no bits may be set behind the prefix";
@@ -37,6 +38,7 @@ struct SchemaTables {
   Table<Tls> tls;
   Table<Limits> limits;
   Table<Throttle> throttle;
+  Table<Policy> policy;
   Table<IdleTimeouts> idle_timeout;
   Table<Log> log;
   Table<Admin> admin;
@@ -55,6 +57,7 @@ struct SchemaTables {
     visit(tls);
     visit(limits);
     visit(throttle);
+    visit(policy);
     visit(idle_timeout);
     visit(log);
     visit(admin);

@@ -62,10 +62,11 @@ std::vector<InputFile> InputFiles(const std::string& file, const config::Config&
     if (!authority.file.empty()) add(authority.file);
     if (authority.ca_file) add(*authority.ca_file);
   }
-  for (const auto* secret :
-       {&config.throttle.shared_key_file, &config.throttle.redis_password_file}) {
+  for (const auto* secret : {&config.throttle.shared_key_file, &config.throttle.redis_password_file,
+                             &config.policy.header_file, &config.policy.ca_file}) {
     if (*secret) add(**secret);
   }
+  if (!config.policy.nonce_file.empty()) add(config.policy.nonce_file);
   return files;
 }
 
@@ -111,6 +112,13 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(const std::string& file
       runtime.authorities.push_back(std::move(*loaded));
     } else {
       errors.insert(errors.end(), loaded.error().begin(), loaded.error().end());
+    }
+  }
+  if (!settings.policy.urls.empty()) {
+    if (auto loaded = auth::LoadPolicy(settings.policy, prepared.key_log, metrics)) {
+      runtime.policy = std::move(*loaded);
+    } else {
+      for (const std::string& error : loaded.error()) errors.push_back(file + ": " + error);
     }
   }
   for (const auto& [path, secret] :

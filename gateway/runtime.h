@@ -14,6 +14,7 @@
 #include "gateway/auth/authenticator.h"
 #include "gateway/auth/authority_runtime.h"
 #include "gateway/auth/certificate_users.h"
+#include "gateway/auth/policy.h"
 #include "gateway/auth/throttle.h"
 #include "gateway/backends/directory.h"
 #include "gateway/backends/routes.h"
@@ -145,6 +146,7 @@ struct Runtime {
   std::vector<std::unique_ptr<ProtocolSeries>> protocol_series;  // by Protocol; null when unused
   std::vector<std::unique_ptr<ListenerRuntime>> listeners;
   std::vector<std::unique_ptr<auth::AuthorityRuntime>> authorities;  // as configured
+  std::unique_ptr<auth::PolicyRuntime> policy;                       // null: there is none
   std::array<observe::CounterId, static_cast<size_t>(auth::Throttle::Scope::kCount)> throttled;
   std::vector<observe::HistogramId> loop_lag;  // by worker
 };

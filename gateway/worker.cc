@@ -52,6 +52,7 @@ Worker::Worker(Runtime& runtime, uint32_t index, const std::vector<Socket>& sock
   deadlines_ = std::make_unique<net::Deadlines>(&loop_);
   resolver_ = std::make_unique<net::Resolver>(&loop_);
   authenticator_ = auth::MakeChain(*this);
+  if (runtime.policy) policy_ = std::make_unique<auth::Policy>(*this, *runtime.policy, *this);
   uv_check_init(&loop_, end_of_iteration_.get());
   end_of_iteration_->data = this;
   uv_check_start(end_of_iteration_.get(), [](uv_check_t* check) {
@@ -74,6 +75,7 @@ Worker::~Worker() {
   listeners_.clear();
   slots_.clear();
   ready_store_.reset();
+  policy_.reset();
   authenticator_.reset();
   retired_sessions_.clear();
   buried_streams_.clear();
@@ -269,6 +271,10 @@ void Worker::OnVerdict(auth::SessionId id, auth::Verdict verdict) {
 
 void Worker::OnChallenge(auth::SessionId id, std::string_view challenge) {
   if (session::Session* session = SessionOf(id)) session->OnChallenge(challenge);
+}
+
+void Worker::OnPolicy(auth::SessionId id, auth::Policy::Decision decision) {
+  if (session::Session* session = SessionOf(id)) session->OnPolicy(std::move(decision));
 }
 
 void Worker::Retire(auth::SessionId id, const net::Address* client,

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "gateway/auth/authenticator.h"
+#include "gateway/auth/policy.h"
 #include "gateway/backends/backend_tls.h"
 #include "gateway/backends/discovery.h"
 #include "gateway/backends/prober.h"
@@ -37,7 +38,9 @@ namespace auth {
 class Chain;
 }
 
-class Worker final : public net::Listener::Observer, public auth::Authenticator::Answers {
+class Worker final : public net::Listener::Observer,
+                     public auth::Authenticator::Answers,
+                     public auth::Policy::Answers {
  public:
   // A bound socket and the index of its listener in the Runtime.
   struct Socket {
@@ -83,6 +86,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   [[nodiscard]] net::Deadlines& deadlines() { return *deadlines_; }
   [[nodiscard]] net::Resolver& resolver() { return *resolver_; }
   [[nodiscard]] auth::Chain& authenticator() { return *authenticator_; }
+  [[nodiscard]] auth::Policy* policy() { return policy_.get(); }  // null: there is none
   [[nodiscard]] backends::ReadyStore& ready_store() { return *ready_store_; }
   [[nodiscard]] backends::Peers& peers() { return peers_; }
   // Who belongs to `pool`; never null.
@@ -121,6 +125,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   void OnAcceptError(size_t listener_index, int status) override;
   void OnVerdict(auth::SessionId id, auth::Verdict verdict) override;
   void OnChallenge(auth::SessionId id, std::string_view challenge) override;
+  void OnPolicy(auth::SessionId id, auth::Policy::Decision decision) override;
 
   // SessionOf returns the session, or null where it has ended.
   [[nodiscard]] session::Session* SessionOf(auth::SessionId id) const;
@@ -151,6 +156,7 @@ class Worker final : public net::Listener::Observer, public auth::Authenticator:
   std::unique_ptr<net::Deadlines> deadlines_;
   std::unique_ptr<net::Resolver> resolver_;
   std::unique_ptr<auth::Chain> authenticator_;
+  std::unique_ptr<auth::Policy> policy_;
   std::vector<std::unique_ptr<net::Listener>> listeners_;
   std::unique_ptr<backends::Prober> prober_;
   std::unique_ptr<backends::Discovery> discovery_;

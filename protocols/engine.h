@@ -93,6 +93,7 @@ enum class LoginFailure : uint8_t {
   kRateLimited,           // NO [LIMIT] / -ERR [LOGIN-DELAY] / 454 4.7.0
   kAccountDisabled,       // NO [CONTACTADMIN] / -ERR [AUTH] / 525 5.7.13
   kPasswordExpired,       // NO [EXPIRED] / -ERR [AUTH] / 535 5.7.8
+  kPolicy,                // to the client the same as kBadCredentials
   kCount
 };
 

@@ -26,7 +26,7 @@ std::string_view AlpnId(Protocol protocol) {
 std::string_view Name(LoginFailure failure) {
   static constexpr auto kNames = std::to_array<std::string_view>(
       {"credentials", "authorization", "unavailable", "misconfigured", "connections", "rate",
-       "disabled", "expired"});
+       "disabled", "expired", "policy"});
   static_assert(kNames.size() == static_cast<size_t>(LoginFailure::kCount));
   return kNames[static_cast<size_t>(failure)];
 }

@@ -62,6 +62,22 @@ bool AuthorityRuntime::Decides(const config::Listener& listener, std::string_vie
   });
 }
 
+tl::expected<std::shared_ptr<const tls::ClientContext>, std::string> HttpTls(
+    const std::vector<config::HttpUrl>& urls, const std::optional<std::filesystem::path>& ca_file,
+    const std::shared_ptr<const tls::KeyLog>& key_log) {
+  if (std::none_of(urls.begin(), urls.end(),
+                   [](const config::HttpUrl& url) { return url.https; })) {
+    return nullptr;
+  }
+  tls::ClientOptions options;
+  if (ca_file) options.ca_file = ca_file->string();
+  options.alpn = "http/1.1";
+  options.key_log = key_log;
+  auto context = tls::ClientContext::Make(options);
+  if (!context) return tl::unexpected(context.error().text);
+  return *std::move(context);
+}
+
 tl::expected<std::unique_ptr<AuthorityRuntime>, std::vector<std::string>> LoadAuthority(
     const config::Authority& authority, const config::Config& config,
     const backends::Directory* directory, const std::shared_ptr<const tls::KeyLog>& key_log,
@@ -80,20 +96,11 @@ tl::expected<std::unique_ptr<AuthorityRuntime>, std::vector<std::string>> LoadAu
       break;
     }
     case config::AuthorityKind::kHttp: {
-      if (std::none_of(authority.urls.begin(), authority.urls.end(),
-                       [](const config::HttpUrl& url) { return url.https; })) {
-        break;
-      }
-      tls::ClientOptions options;
-      if (authority.ca_file) options.ca_file = authority.ca_file->string();
-      options.alpn = "http/1.1";
-      options.key_log = key_log;
-      auto context = tls::ClientContext::Make(options);
+      auto context = HttpTls(authority.urls, authority.ca_file, key_log);
       if (!context) {
-        return tl::unexpected(
-            std::vector{"authority " + authority.name + ": " + context.error().text});
+        return tl::unexpected(std::vector{"authority " + authority.name + ": " + context.error()});
       }
-      made->tls = std::move(*context);
+      made->tls = *std::move(context);
       break;
     }
     case config::AuthorityKind::kLogin:

@@ -5,7 +5,9 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -57,6 +59,12 @@ struct AuthorityRuntime {
   // Whether it gave an answer when it was asked last.
   mutable std::atomic<bool> up{true};
 };
+
+// HttpTls returns with what TLS a service is asked, null where none of `urls` is https; an error is
+// one line. `key_log` may be null.
+[[nodiscard]] tl::expected<std::shared_ptr<const tls::ClientContext>, std::string> HttpTls(
+    const std::vector<config::HttpUrl>& urls, const std::optional<std::filesystem::path>& ca_file,
+    const std::shared_ptr<const tls::KeyLog>& key_log);
 
 // LoadAuthority makes it with all that its kind needs; each error is one line that names the file.
 // `config` and `directory` must outlive it; `directory` and `key_log` may be null.

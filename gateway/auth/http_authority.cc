@@ -34,14 +34,14 @@ struct HttpAuthority::Task final : HttpClient::Question,
                                    net::Deadlines::Entry,
                                    net::ReverseLookup::Observer {
   Task(HttpAuthority& authority, SessionId session)
-      : HttpClient::Question(authority.client_, "GET"), owner(authority), id(session) {}
+      : HttpClient::Question(authority.client_, "GET", 0), owner(authority), id(session) {}
 
   void Write(protocols::Buffer& request) override {
     answer = HttpAnswer();
     request << question.before.view() << client_host << question.after.view() << "\r\n";
   }
   void OnField(std::string_view name, std::string_view value) override { answer.Take(name, value); }
-  std::optional<std::string> Understand() override {
+  std::optional<std::string> Understand(const HttpResponse&) override {
     auto understood = answer.Finish(protocol);
     if (!understood) return understood.error();
     meaning = *std::move(understood);

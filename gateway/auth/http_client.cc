@@ -92,10 +92,11 @@ class HttpClient::Connection final : private net::Deadlines::Entry,
 
   void Send() {
     heard_ = answered_ = false;
-    response_ =
-        std::make_unique<HttpResponse>([this](std::string_view name, std::string_view value) {
+    response_ = std::make_unique<HttpResponse>(
+        [this](std::string_view name, std::string_view value) {
           if (question_ != nullptr) question_->OnField(name, value);
-        });
+        },
+        question_->most_body_bytes_);
     protocols::Buffer text;
     text << question_->method_ << " " << endpoint_.url.path
          << " HTTP/1.1\r\nHost: " << HostField(endpoint_.url) << "\r\n";
@@ -117,8 +118,9 @@ class HttpClient::Connection final : private net::Deadlines::Entry,
       case net::Stream::Event::kDrained:
         return;
       case net::Stream::Event::kEnd:
-        if (response_ && !answered_ && response_->End() == HttpResponse::Status::kDone) {
-          Answer();
+        if (response_ && !answered_ && response_->End() == HttpResponse::Status::kDone &&
+            Usable()) {
+          Answer(*response_);
           return owner_.Remove(*this);
         }
         return owner_.Failed(*this, "the service closed the connection", false);
@@ -140,25 +142,33 @@ class HttpClient::Connection final : private net::Deadlines::Entry,
       case HttpResponse::Status::kMalformed:
         return owner_.Failed(*this, "no HTTP response: " + response_->error(), false);
       case HttpResponse::Status::kHeader:
+        if (WantsBody()) return;
         if (!answered_) owner_.worker_.deadlines().Arm(*this, kBodyMs);
-        return Answer();
+        return Answer(*response_);
       case HttpResponse::Status::kDone:
         break;
     }
+    if (!Usable()) return owner_.Failed(*this, "no HTTP response: " + response_->error(), false);
     if (!response_->keep_alive() || !input_.empty() || stream_->ended()) {
-      Answer();
+      Answer(*response_);
       return owner_.Remove(*this);
     }
-    response_.reset();
+    const std::unique_ptr<HttpResponse> response = std::move(response_);
     idle_ = true;
     owner_.worker_.deadlines().Arm(*this, kIdleMs);
-    Answer();  // whoever waits may be asked for over this very connection
+    Answer(*response);  // whoever waits may be asked for over this very connection
   }
 
-  void Answer() {
+  void Answer(const HttpResponse& response) {
     if (std::exchange(answered_, true) || question_ == nullptr) return;  // who asked has left
-    owner_.Answered(*this);
+    owner_.Answered(*this, response);
   }
+
+  [[nodiscard]] bool WantsBody() const {
+    return !answered_ && question_ != nullptr && question_->most_body_bytes_ > 0;
+  }
+  // Usable: what is broken behind good header fields matters to nobody else.
+  [[nodiscard]] bool Usable() const { return !WantsBody() || response_->whole(); }
 
   HttpClient& owner_;
   Endpoint& endpoint_;
@@ -170,7 +180,7 @@ class HttpClient::Connection final : private net::Deadlines::Entry,
   bool idle_ = false;
   bool reused_ = false;
   bool heard_ = false;     // something of the response
-  bool answered_ = false;  // with all header fields
+  bool answered_ = false;  // with all that was wanted
 };
 
 HttpClient::HttpClient(Worker& worker, Service service, Observer& observer)
@@ -182,6 +192,11 @@ HttpClient::HttpClient(Worker& worker, Service service, Observer& observer)
 }
 
 HttpClient::~HttpClient() = default;
+
+bool HttpClient::down() const {
+  return std::all_of(endpoints_.begin(), endpoints_.end(),
+                     [&](const auto& endpoint) { return endpoint->down_until_ms > worker_.Now(); });
+}
 
 void HttpClient::Ask(Question& question) {
   question.queued_ = true;
@@ -252,10 +267,10 @@ void HttpClient::Release(Question& question) {
   --asking_;
 }
 
-void HttpClient::Answered(Connection& connection) {
+void HttpClient::Answered(Connection& connection, const HttpResponse& response) {
   Question& question = *connection.question();
   Endpoint& endpoint = connection.endpoint();
-  if (const auto problem = question.Understand()) {
+  if (const auto problem = question.Understand(response)) {
     std::exchange(question.connection_, nullptr)->Drop();
     return NextEndpoint(question, endpoint, "the answer makes no sense: " + *problem, false);
   }

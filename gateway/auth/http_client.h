@@ -26,6 +26,8 @@ class Worker;
 
 namespace gatepost::auth {
 
+class HttpResponse;
+
 class HttpClient {
  private:
   struct Endpoint;
@@ -57,8 +59,10 @@ class HttpClient {
   // must be told to Forget it before it is destroyed.
   class Question {
    public:
-    Question(HttpClient& client, std::string_view method)
-        : client_(client), method_(method), deadline_(*this) {}
+    // `method` is a constant. `most_body_bytes`: the answer is in a body of so many bytes; 0: in
+    // the header fields alone.
+    Question(HttpClient& client, std::string_view method, size_t most_body_bytes)
+        : client_(client), method_(method), most_body_bytes_(most_body_bytes), deadline_(*this) {}
     virtual ~Question() = default;
     Question(const Question&) = delete;
     Question& operator=(const Question&) = delete;
@@ -78,9 +82,9 @@ class HttpClient {
     virtual void Write(protocols::Buffer& request) = 0;
     // OnField is called for each header field of the response; both are valid during the call.
     virtual void OnField(std::string_view name, std::string_view value) = 0;
-    // Understand says what is wrong with the response, so that the next URL is asked; it has come
-    // with all header fields.
-    [[nodiscard]] virtual std::optional<std::string> Understand() = 0;
+    // Understand says what is wrong with the response, so that the next URL is asked. All header
+    // fields have come, and the body, where the answer is in it.
+    [[nodiscard]] virtual std::optional<std::string> Understand(const HttpResponse& response) = 0;
     // OnAnswer ends the question with what was understood; it may destroy itself.
     virtual void OnAnswer() = 0;
     // OnOutage ends it without an answer. The same.
@@ -88,6 +92,7 @@ class HttpClient {
 
     HttpClient& client_;
     const std::string_view method_;
+    const size_t most_body_bytes_;
     Deadline deadline_;
     std::vector<uint32_t> order_;       // of the endpoints
     size_t turn_ = 0;                   // in it
@@ -101,6 +106,8 @@ class HttpClient {
 
   // Whether so many questions wait that no more should be asked.
   [[nodiscard]] bool full() const { return waiting_.size() >= kWaiting; }
+  // Whether each URL has failed just now, so that asking will hardly help.
+  [[nodiscard]] bool down() const;
   // Ask puts the question, now or when it is its turn.
   void Ask(Question& question);
   // Forget lets go of the question: nobody wants the answer any more.
@@ -111,8 +118,9 @@ class HttpClient {
   void Begin(Question& question);
   void Carry(Question& question, bool fresh);
   void OnDeadline(Question& question);
-  // Answered: the header fields have come. Failed: they won't. The connection is the caller's.
-  void Answered(Connection& connection);
+  // Answered: all that the question wants has come. Failed: it won't. The connection is the
+  // caller's.
+  void Answered(Connection& connection, const HttpResponse& response);
   void Failed(Connection& connection, const std::string& detail, bool timed_out);
   void NextEndpoint(Question& question, Endpoint& failed, const std::string& detail,
                     bool timed_out);

@@ -13,12 +13,12 @@ using ErrorCode = boost::beast::error_code;
 
 }  // namespace
 
-// Parser hands fields on, and keeps nothing.
+// Parser hands fields on, and keeps nothing but a body that is wanted.
 struct HttpResponse::Parser final : http::basic_parser<false> {
-  explicit Parser(OnField to) : on_field(std::move(to)) {
+  Parser(OnField to, size_t most) : on_field(std::move(to)), most_body_bytes(most) {
     eager(true);
     header_limit(kMaxHeaderBytes);
-    body_limit(UINT64_MAX);  // nothing of it is kept
+    body_limit(UINT64_MAX);  // what is kept of it is bounded below
   }
 
   void on_request_impl(http::verb, boost::beast::string_view, boost::beast::string_view, int,
@@ -39,25 +39,33 @@ struct HttpResponse::Parser final : http::basic_parser<false> {
   void on_body_init_impl(const boost::optional<uint64_t>&, ErrorCode& error) override {
     error = {};
   }
-  size_t on_body_impl(boost::beast::string_view body, ErrorCode& error) override {
+  size_t on_body_impl(boost::beast::string_view part, ErrorCode& error) override {
     error = {};
-    return body.size();
+    if (most_body_bytes == 0) return part.size();
+    // Beast's own limit does not hold for what comes with the header.
+    if (part.size() > most_body_bytes - body.size()) {
+      error = http::error::body_limit;
+      return 0;
+    }
+    body.append(part.data(), part.size());
+    return part.size();
   }
   void on_chunk_header_impl(uint64_t, boost::beast::string_view, ErrorCode& error) override {
     error = {};
   }
-  size_t on_chunk_body_impl(uint64_t, boost::beast::string_view body, ErrorCode& error) override {
-    error = {};
-    return body.size();
+  size_t on_chunk_body_impl(uint64_t, boost::beast::string_view part, ErrorCode& error) override {
+    return on_body_impl(part, error);
   }
   void on_finish_impl(ErrorCode& error) override { error = {}; }
 
   OnField on_field;
+  const size_t most_body_bytes;
+  std::string body;
   unsigned code = 0;
 };
 
-HttpResponse::HttpResponse(OnField on_field)
-    : parser_(std::make_unique<Parser>(std::move(on_field))) {}
+HttpResponse::HttpResponse(OnField on_field, size_t most_body_bytes)
+    : parser_(std::make_unique<Parser>(std::move(on_field), most_body_bytes)) {}
 
 HttpResponse::~HttpResponse() = default;
 
@@ -97,8 +105,16 @@ unsigned HttpResponse::code() const {
   return parser_->code;
 }
 
+bool HttpResponse::whole() const {
+  return !broken_ && parser_->is_done();
+}
+
+std::string_view HttpResponse::body() const {
+  return parser_->body;
+}
+
 bool HttpResponse::keep_alive() const {
-  return !broken_ && parser_->is_done() && parser_->keep_alive();
+  return whole() && parser_->keep_alive();
 }
 
 }  // namespace gatepost::auth

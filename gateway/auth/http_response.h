@@ -1,9 +1,8 @@
-// An HTTP/1 response of which only the header fields count: Boost.Beast's parser, and nothing of
-// it.
+// An HTTP/1 response: Boost.Beast's parser, and nothing of it.
 //
-// Bytes in, header fields out; the body is skipped. Knows nothing of what the fields mean. Owned by
-// its connection; one thread. RFC 9112.
-// SPDX-License-Identifier: Apache-2.0
+// Bytes in, header fields out; the body is skipped, unless a short one is wanted. Knows nothing of
+// what the fields mean. Owned by its connection; one thread. RFC 9112. SPDX-License-Identifier:
+// Apache-2.0
 #pragma once
 
 #include <cstddef>
@@ -32,7 +31,8 @@ class HttpResponse {
   // `on_field` is called for every header field, and for none of a trailer, with its name as it was
   // sent and its value without the space around it; both are valid during the call.
   using OnField = std::function<void(std::string_view name, std::string_view value)>;
-  explicit HttpResponse(OnField on_field);
+  // `most_body_bytes`: a longer body is an error; 0: it is skipped, however long it is.
+  explicit HttpResponse(OnField on_field, size_t most_body_bytes = 0);
   ~HttpResponse();
 
   // Consume takes from `input` what it can, and wipes it there.
@@ -42,6 +42,10 @@ class HttpResponse {
 
   // The status line's number; 0 until it is known.
   [[nodiscard]] unsigned code() const;
+  // Whether all of it has come, to the end of a good body.
+  [[nodiscard]] bool whole() const;
+  // The body, where one is wanted, as far as it has come; valid until the next call.
+  [[nodiscard]] std::string_view body() const;
   // Whether the connection can carry another request, after kDone.
   [[nodiscard]] bool keep_alive() const;
   // One line, of the library.

@@ -49,6 +49,8 @@ enum class Metric : uint8_t {
   kBansActive,
   kThrottleShared,
   kThrottleEvents,
+  kPolicyRequests,
+  kPolicyDuration,
   kBackendConnections,
   kBackendEarlyConnections,
   kBackendTlsHandshakes,

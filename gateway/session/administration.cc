@@ -53,6 +53,7 @@ std::string_view Session::PhaseName() const {
       return "handshake";
     case Phase::kDialogue:
       return "login";
+    case Phase::kPolicy:
     case Phase::kAuthenticating:
     case Phase::kExchange:
       return "authenticating";

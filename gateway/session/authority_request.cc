@@ -10,6 +10,12 @@
 
 namespace gatepost::session {
 
+Session::Wait Session::BeginAuthority() {
+  login_->asked_ns = uv_hrtime();
+  login_->verdict = AskAuthority(*login_->credentials);
+  return Enter(Phase::kAuthenticating);
+}
+
 std::optional<auth::Verdict> Session::AskAuthority(const sasl::Credentials& credentials) {
   const std::string id = worker_.IdText(id_);
   const net::Address own = client_->LocalAddress();
@@ -59,7 +65,7 @@ void Session::NoteAuthority(const auth::Verdict& verdict) {
   login_->backend_decides = verdict.backend_decides;
   if (verdict.authority == nullptr || verdict.backend_decides) return;
   verdict.authority->Observe(worker_.shard(), auth::OutcomeOf(verdict),
-                             static_cast<double>(uv_hrtime() - login_started_ns_) / 1e9);
+                             static_cast<double>(uv_hrtime() - login_->asked_ns) / 1e9);
 }
 
 void Session::NoteBackendVerdict(const Login& login, auth::Outcome outcome) {
@@ -68,6 +74,7 @@ void Session::NoteBackendVerdict(const Login& login, auth::Outcome outcome) {
 }
 
 void Session::ForgetAuthority() {
+  if (phase_ == Phase::kPolicy && !login_->decision) worker_.policy()->Cancel(id_);
   if ((phase_ == Phase::kAuthenticating || AuthorityAsks()) && !login_->verdict) {
     worker_.authenticator().Cancel(id_);
   }

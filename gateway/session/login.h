@@ -21,6 +21,9 @@ struct Session::Login {
   protocols::Buffer backend_input;
   protocols::Buffer output;
   std::optional<sasl::Credentials> credentials;  // the client's, then those for the backend
+  std::unique_ptr<auth::PolicyCase> policy;      // what the policy service knows; null: nothing
+  std::optional<auth::Policy::Decision> decision;
+  uint64_t asked_ns = 0;  // when the authority was
   std::optional<auth::Verdict> verdict;
   std::string named;  // whom the client has named; with CRAM-MD5 nobody before the verdict
   BackendWay way;

@@ -179,6 +179,8 @@ Session::Wait Session::Step() {
     case Phase::kDialogue:
     case Phase::kExchange:
       return DoDialogue();
+    case Phase::kPolicy:
+      return DoPolicy();
     case Phase::kAuthenticating:
       return DoAuthenticating();
     case Phase::kPenalty:
@@ -226,6 +228,11 @@ void Session::ArmDeadline() {
     case Phase::kAuthenticating:
     case Phase::kConnecting:
     case Phase::kExchange:
+      break;
+    case Phase::kPolicy:
+      if (login_->decision) {
+        delay = std::min(delay, left(milliseconds(login_->decision->delay), phase_started_ms_));
+      }
       break;
     case Phase::kPenalty:
       delay = std::min(delay, left(login_->penalty_ms, phase_started_ms_));
@@ -356,6 +363,8 @@ Session::Wait Session::BeginAuthentication(sasl::Credentials credentials) {
   login_->named = user_;
   login_started_ns_ = uv_hrtime();
   NoteAuthority({});  // what the last one said is of the past
+  login_->policy.reset();
+  login_->verdict.reset();
   if (credentials.mechanism == sasl::Mechanism::kExternal &&
       !credentials.authorization_identity.empty() &&
       credentials.authorization_identity != credentials.authentication_identity) {
@@ -364,9 +373,8 @@ Session::Wait Session::BeginAuthentication(sasl::Credentials credentials) {
                 "asked to act as " + credentials.authorization_identity);
   }
   if (const auto scope = ThrottledBy(credentials)) return RefuseThrottled(*scope);
-  login_->verdict = AskAuthority(credentials);
   login_->credentials = std::move(credentials);
-  return Enter(Phase::kAuthenticating);
+  return login_->named.empty() ? BeginAuthority() : BeginPolicy();
 }
 
 // RFC 4954 §4, RFC 9051 §6.2.2, RFC 5034 §4.
@@ -386,6 +394,7 @@ Session::Wait Session::DoAuthenticating() {
   }
   if (unnamed) {
     if (const auto scope = ThrottledBy(*login_->credentials)) return RefuseThrottled(*scope);
+    return BeginPolicy();
   }
   return BeginBackend();
 }
@@ -624,6 +633,7 @@ Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
   ++(temporary ? deferred_logins_ : failed_logins_);
   CountAuth(temporary ? AuthResult::kTempFail : AuthResult::kFailed);
   NoteBackendVerdict(*login_, temporary ? auth::Outcome::kError : auth::Outcome::kDeny);
+  if (!temporary) ReportToPolicy(*login_, reason);
   worker_.shard().Add(listener_.series->auth_failures[static_cast<size_t>(reason)]);
   worker_.log().Write(
       observe::Level::kWarning, temporary ? "login_deferred" : "login_failed",
@@ -687,6 +697,7 @@ Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
       worker_.shard().Observe(listener_.series->login_duration, static_cast<double>(took_ns) / 1e9);
       CountAuth(AuthResult::kOk);
       NoteBackendVerdict(*login, auth::Outcome::kOk);
+      ReportToPolicy(*login, std::nullopt);
     }
     worker_.shard().Observe(listener_.series->prelogin_duration,
                             static_cast<double>(Now() - accepted_ms_) / 1e3);

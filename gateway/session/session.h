@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "gateway/auth/authenticator.h"
+#include "gateway/auth/policy.h"
 #include "gateway/auth/throttle.h"
 #include "gateway/backends/directory.h"
 #include "gateway/backends/opening.h"
@@ -48,6 +49,9 @@ class Session final : public net::Stream::Observer,
   // OnChallenge is what the authenticator asks the client before it answers.
   void OnChallenge(std::string_view challenge);
 
+  // OnPolicy is the policy service's decision about the login.
+  void OnPolicy(auth::Policy::Decision decision);
+
   // Drain asks the session to end when it can be ended politely, `delay_ms` from now at the
   // earliest where it would otherwise go on for long.
   void Drain(uint64_t delay_ms);
@@ -68,6 +72,7 @@ class Session final : public net::Stream::Observer,
     kProxyHeader,
     kClientTls,
     kDialogue,
+    kPolicy,
     kAuthenticating,
     kPenalty,
     kConnecting,
@@ -81,6 +86,7 @@ class Session final : public net::Stream::Observer,
   enum class Wait : uint8_t {
     kNothing,
     kClient,
+    kPolicy,
     kAuthenticator,
     kPenalty,
     kBackend,
@@ -126,6 +132,7 @@ class Session final : public net::Stream::Observer,
   Wait DoProxyHeader();
   Wait DoClientTls();
   Wait DoDialogue();
+  Wait DoPolicy();
   Wait DoAuthenticating();
   Wait DoPenalty();
   Wait DoConnecting();
@@ -139,6 +146,13 @@ class Session final : public net::Stream::Observer,
   Wait RefuseProxyHeader(ProxyHeaderResult result, unsigned version);
   Wait BeginStartTls();
   Wait BeginAuthentication(sasl::Credentials credentials);
+  // BeginPolicy asks the policy service, where there is one, about whoever login_->named is.
+  Wait BeginPolicy();
+  // ReportToPolicy tells it what became of that; nothing: the client is logged in.
+  void ReportToPolicy(const Login& login, std::optional<protocols::LoginFailure> failure);
+  // NoteDecision logs and keeps what the service has decided.
+  void NoteDecision(auth::Policy::Decision decision);
+  Wait BeginAuthority();
   // AskAuthority puts the question, and returns the answer where there is one at once.
   std::optional<auth::Verdict> AskAuthority(const sasl::Credentials& credentials);
   // NoteAuthority keeps in mind, and measures, whose verdict came.

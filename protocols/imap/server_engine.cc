@@ -92,6 +92,7 @@ struct Refusal {
 Refusal RefusalOf(LoginFailure reason) {
   switch (reason) {
     case LoginFailure::kBadCredentials:
+    case LoginFailure::kPolicy:
       return {"AUTHENTICATIONFAILED", "Authentication failed."};
     case LoginFailure::kAuthorizationDenied:
       return {"AUTHORIZATIONFAILED", "Authorization denied."};

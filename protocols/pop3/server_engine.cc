@@ -59,6 +59,7 @@ struct Refusal {
 Refusal RefusalOf(LoginFailure reason) {
   switch (reason) {
     case LoginFailure::kBadCredentials:
+    case LoginFailure::kPolicy:
       return {"AUTH", "Authentication failed."};
     case LoginFailure::kAuthorizationDenied:
       return {"AUTH", "Authorization denied."};

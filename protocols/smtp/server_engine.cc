@@ -385,6 +385,7 @@ void ServerEngine::RefuseLogin(LoginFailure reason, std::string_view text, Buffe
       {"454 4.7.0 ", "Too many login attempts, try again later"},
       {"525 5.7.13 ", "User account disabled"},
       {"535 5.7.8 ", "Password expired"},
+      {"535 5.7.8 ", "Authentication credentials invalid"},
   }};
   const Words& words = kWords[static_cast<size_t>(reason)];
   // The enhanced code is ours, in a text without a reply code as well.

@@ -1,8 +1,6 @@
 # An HTTP service that speaks nginx's auth_http protocol, as Mailu's and others do, under a test's
 # hand; and Debian's nginx, which asks the very same service.
 # SPDX-License-Identifier: Apache-2.0
-import contextlib
-import http.server
 import pathlib
 import socket
 import subprocess
@@ -11,6 +9,7 @@ import threading
 import urllib.parse
 
 from gatepost import HOST, Port, certificates, run_directory
+from http_service import HttpService
 from wire import DEADLINE, poll_until
 
 
@@ -33,7 +32,7 @@ class Question:
         return [name for name, _ in self.fields]
 
 
-class AuthService:
+class AuthService(HttpService):
     """`users` maps names to passwords, `servers` protocols to (host, port).
 
     `answers` are what the next questions get, each a dict of fields, bytes that are sent as they
@@ -41,78 +40,40 @@ class AuthService:
     While `held` is cleared, nobody gets an answer.
     """
 
-    def __init__(self, users, servers, tls=None, keep_alive=True):
+    def __init__(self, users, servers, **keys):
         self.users, self.servers = users, servers
         self.questions, self.answers = [], []
         self.extra = {}  # fields of every answer that lets somebody in
         self.refusal = {"Auth-Status": "Invalid login or password", "Auth-Wait": "0"}
         self.held = threading.Event()
         self.held.set()
-        self.connections = 0
-        self._open = set()
-        self._lock = threading.Lock()
-        service = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1" if keep_alive else "HTTP/1.0"
-            wbufsize = -1  # header and body in one piece: with it the connection is free again
-
-            def setup(self):
-                with service._lock:
-                    service.connections += 1
-                    service._open.add(self.request)
-                super().setup()
-
-            def finish(self):
-                with contextlib.suppress(OSError):
-                    super().finish()
-                with service._lock:
-                    service._open.discard(self.request)
-
-            def do_GET(self):
-                question = Question(self.path, self.headers.items(), self.client_address)
-                with service._lock:
-                    service.questions.append(question)
-                    answer = service.answers.pop(0) if service.answers else service.decide
-                service.held.wait(DEADLINE)
-                if callable(answer):
-                    answer = answer(question)
-                if isinstance(answer, bytes):
-                    self.wfile.write(answer)
-                    self.close_connection = True
-                    return
-                self.send_response_only(200)
-                for name, value in answer.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", "5")
-                self.end_headers()
-                self.wfile.write(b"body\n")
-
-            def log_message(self, *_):
-                pass
-
-        class Listener(http.server.ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 128
-
-            def handle_error(self, *_):
-                pass  # a client that went away
-
-        self._server = Listener((HOST, 0), Handler)
-        if tls:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True,
-                                                  do_handshake_on_connect=False)
-        self.port = self._server.server_address[1]
-        self.url = f"{'https' if tls else 'http'}://{HOST}:{self.port}/auth?key=1"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,),
-                                        daemon=True)
-        self._thread.start()
+        super().__init__(**keys)
+        self.url = f"{self.origin}/auth?key=1"
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.close()
+
+    def serve(self, handler):
+        question = Question(handler.path, handler.headers.items(), handler.client_address)
+        with self._lock:
+            self.questions.append(question)
+            answer = self.answers.pop(0) if self.answers else self.decide
+        self.held.wait(DEADLINE)
+        if callable(answer):
+            answer = answer(question)
+        if isinstance(answer, bytes):
+            handler.wfile.write(answer)
+            handler.close_connection = True
+            return
+        handler.send_response_only(200)
+        for name, value in answer.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", "5")
+        handler.end_headers()
+        handler.wfile.write(b"body\n")
 
     def decide(self, question):
         user = question.decoded("Auth-User")
@@ -122,19 +83,9 @@ class AuthService:
         host, port = self.servers[question["Auth-Protocol"]]
         return {"Auth-Status": "OK", "Auth-Server": host, "Auth-Port": str(port), **self.extra}
 
-    def drop_connections(self):
-        """Ends the connections that are kept."""
-        with self._lock:
-            connections = list(self._open)
-        for connection in connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
     def close(self):
         self.held.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self.drop_connections()
+        super().close()
 
 
 class Nginx:

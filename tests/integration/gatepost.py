@@ -207,7 +207,7 @@ class Gatepost:
     def __init__(self, listeners, pools, authority=None, limits=None, idle_timeout=None,
                  log=None, process=None, max_descriptors=None, hostname=GATE_NAME,
                  certificates=None, ipv6=False, tls=None, users=None, arguments=(),
-                 throttle=None, routes=(), admin=None, admin_host=HOST):
+                 throttle=None, routes=(), admin=None, admin_host=HOST, policy=None):
         self.listeners, self.pools = listeners, pools
         # One [[authority]], or a list of them.
         self.authorities = authority if isinstance(authority, list) else [authority or
@@ -215,6 +215,7 @@ class Gatepost:
         self.limits = {"failed_login_delay": "10ms", **(limits or {})}
         # All tests are one address, and many of them guess passwords.
         self.throttle = {"exempt_networks": ["127.0.0.0/8", "::1"]} if throttle is None else throttle
+        self.policy = policy or {}
         self.idle_timeout = idle_timeout or {}
         self.log = {"failed_handshake_interval": "0s", **(log or {})}
         self.certificates, self.tls = certificates or [own_certificate()], tls or {}
@@ -249,6 +250,7 @@ class Gatepost:
         parts.append(table("[tls]", self.tls))
         parts.append(table("[limits]", self.limits))
         parts.append(table("[throttle]", self.throttle))
+        parts += [table("[policy]", self.policy)] if self.policy else []
         parts.append(table("[idle_timeout]", self.idle_timeout))
         parts.append(table("[log]", self.log))
         parts.append(table("[admin]", {"address": f"{self.admin_host}:{self.admin_port}",

@@ -18,6 +18,7 @@ import clients
 import yaml
 from gatepost import (HOST, SOURCE, GatewayTestCase, Port, address, certificates, client_context,
                       pools, port_table, run_directory, run_gatepost, start_backends)
+from policy_service import PolicyService
 from wire import DEADLINE, poll_until
 
 RULES = SOURCE / "deploy/prometheus/gatepost.rules.yml"
@@ -230,17 +231,26 @@ class UnderLoad(GatewayTestCase):
         passwords.write_text("".join(
             run_gatepost("hash-password", user, stdin=password).stdout
             for user, password in cls.backends.users.items()))
+        cls.policy = PolicyService()
+        cls.addClassCleanup(cls.policy.close)
+        nonce = run_directory() / "nonce"
+        nonce.write_text("nonce\n")
         proxied = {"protocol": "imap", "tls": "implicit", "pool": "stores-imap",
                    "proxy_protocol": "both", "proxy_networks": [HOST]}
         cls.share({**port_table(), "proxied": proxied},
                   pools(cls.backends, forward_client_address="native",
                         connect_early=True),
-                  authority={"kind": "passwords", "file": passwords})
+                  authority={"kind": "passwords", "file": passwords},
+                  policy={"urls": [cls.policy.url()], "nonce_file": nonce})
         cls.gate.wait_capabilities()
         cls.blackbox = run_blackbox()
         cls.addClassCleanup(cls.blackbox.stop)
         cls.prometheus = Prometheus(cls.configuration())
         cls.addClassCleanup(cls.prometheus.stop)
+
+    def tearDown(self):
+        self.policy.drop_connections()  # kept ones are no leak
+        super().tearDown()
 
     @classmethod
     def configuration(cls):

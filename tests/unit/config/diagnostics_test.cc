@@ -51,11 +51,11 @@ constexpr Wrong kWrong[] = {
 )", "CLP",
      R"(g.toml:2:1: Error while parsing table header: cannot redefine existing table 'log')"},
     {"unknown_top_key", "hostnam = 'x'\n", "CLP",
-     R"(g.toml:1:1: hostnam: unknown key; allowed here: hostname, certificate, listener, pool, route, authority, users, tls, limits, throttle, idle_timeout, log, admin, process; for example: hostname = "mail.example.org" (did you mean "hostname"?))"},
+     R"(g.toml:1:1: hostnam: unknown key; allowed here: hostname, certificate, listener, pool, route, authority, users, tls, limits, throttle, policy, idle_timeout, log, admin, process; for example: hostname = "mail.example.org" (did you mean "hostname"?))"},
     {"unknown_table", "[[lisener]]\n", "CLP",
-     R"(g.toml:1:3: lisener: unknown key; allowed here: hostname, certificate, listener, pool, route, authority, users, tls, limits, throttle, idle_timeout, log, admin, process; for example: [[listener]] (did you mean "listener"?))"},
+     R"(g.toml:1:3: lisener: unknown key; allowed here: hostname, certificate, listener, pool, route, authority, users, tls, limits, throttle, policy, idle_timeout, log, admin, process; for example: [[listener]] (did you mean "listener"?))"},
     {"unknown_far_key", "zzz = 1\n", "CLP",
-     R"(g.toml:1:1: zzz: unknown key; allowed here: hostname, certificate, listener, pool, route, authority, users, tls, limits, throttle, idle_timeout, log, admin, process; for example: hostname = "mail.example.org")"},
+     R"(g.toml:1:1: zzz: unknown key; allowed here: hostname, certificate, listener, pool, route, authority, users, tls, limits, throttle, policy, idle_timeout, log, admin, process; for example: hostname = "mail.example.org")"},
     {"unknown_listener_key", R"([[listener]]
 protocol = 'imap'
 addresses = ['127.0.0.1:144']
@@ -895,6 +895,22 @@ redis = 'redis.internal:6379'
 shared_key_file = 'k'
 )", "CLP",
      R"(g.toml:2:19: throttle.shared_key_file: has no effect without redis; remove it, or add, for example: redis = "redis.internal:6379")"},
+    {"policy_without_a_nonce", R"([policy]
+urls = ['http://policy.internal:8084/']
+)", "CLP",
+     R"(g.toml:1:1: policy.nonce_file: is missing; use a file's path, for example: nonce_file = "/etc/gatepost/policy-nonce")"},
+    {"policy_ca_without_https", R"([policy]
+urls = ['http://policy.internal:8084/']
+nonce_file = 'n'
+ca_file = 'ca'
+)", "CLP",
+     R"(g.toml:4:11: policy.ca_file: has no effect without an https URL; remove it, or use one, for example: urls = ["https://policy.internal:8084/"])"},
+    {"policy_hash_bits", R"([policy]
+urls = ['http://policy.internal:8084/']
+nonce_file = 'n'
+hash_bits = 0
+)", "CLP",
+     R"(g.toml:4:13: policy.hash_bits: 0 is not allowed; use an integer from 1 to 256, for example: hash_bits = 12)"},
     {"throttle_half_life", R"([throttle]
 half_life = "0s"
 )", "CLP",

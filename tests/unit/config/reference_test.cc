@@ -154,6 +154,9 @@ std::string FileWith(const Row& row) {
   if (row.table == "throttle") {
     tables[heading] = {{"redis", "redis = '/r'"}, {"shared_key_file", "shared_key_file = 'k'"}};
   }
+  if (row.table == "policy") {
+    tables[heading] = {{"urls", "urls = ['https://a/']"}, {"nonce_file", "nonce_file = 'n'"}};
+  }
   if (row.table == "certificate" && row.name == "directory") tables[heading].clear();
   if (row.name == "users_file") tables[heading] = {{"protocol", "protocol = 'imap'"}};
   tables[heading][row.name] = row.example;

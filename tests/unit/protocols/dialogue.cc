@@ -21,7 +21,7 @@ using protocols::QuitReason;
 
 constexpr auto kFailures = std::to_array<std::string_view>(
     {"kBadCredentials", "kAuthorizationDenied", "kUnavailable", "kBackendMisconfigured",
-     "kTooManyConnections", "kRateLimited", "kAccountDisabled", "kPasswordExpired"});
+     "kTooManyConnections", "kRateLimited", "kAccountDisabled", "kPasswordExpired", "kPolicy"});
 static_assert(kFailures.size() == static_cast<size_t>(LoginFailure::kCount));
 constexpr auto kReasons = std::to_array<std::string_view>(
     {"kLoggedOut", "kTooManyErrors", "kLineTooLong", "kCommandInjection", "kProtocolViolation",

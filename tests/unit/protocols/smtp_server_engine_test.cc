@@ -182,8 +182,8 @@ TEST(SmtpServerEngine, ShowsTheClientNameWithoutControlCharacters) {
 
 TEST(SmtpServerEngine, HasAReplyForEachFailure) {
   constexpr std::array<std::string_view, static_cast<size_t>(LoginFailure::kCount)> kCodes = {
-      "535 5.7.8 ", "535 5.7.8 ", "454 4.7.0 ",  "454 4.7.0 ",
-      "454 4.7.0 ", "454 4.7.0 ", "525 5.7.13 ", "535 5.7.8 "};
+      "535 5.7.8 ", "535 5.7.8 ",  "454 4.7.0 ", "454 4.7.0 ", "454 4.7.0 ",
+      "454 4.7.0 ", "525 5.7.13 ", "535 5.7.8 ", "535 5.7.8 "};
   for (size_t i = 0; i < kCodes.size(); ++i) {
     ServerEngine engine(Facts());
     Buffer output;
