@@ -62,7 +62,8 @@ enum class Mechanism : uint8_t {
   kOauthbearer,
   kScramSha1,
   kScramSha256,
-  kCramMd5
+  kCramMd5,
+  kApop  // the command of POP3
 };
 // How a backend learns the client's address: not at all | PROXY protocol | IMAP ID, POP3 XCLIENT,
 // SMTP XCLIENT.
@@ -241,7 +242,8 @@ struct Authority {
   std::vector<std::string> headers;              // "Name: value", added to each question
   bool pass_client_certificate = false;
   bool resolve_client_host = false;
-  milliseconds positive_cache{0};  // 0: none
+  std::vector<Mechanism> digest_mechanisms;  // kCramMd5, kApop: those that the service checks
+  milliseconds positive_cache{0};            // 0: none
   // kHttp, of one URL, and kDovecot:
   milliseconds connect_timeout{2'000};
   milliseconds timeout{5'000};  // kHttp: with the connecting; kDovecot: 30 s

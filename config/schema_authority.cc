@@ -59,6 +59,7 @@ void CheckKeysOfKind(const Authority& authority, const std::string& path, Findin
       {"headers", {Kind::kHttp}},
       {"pass_client_certificate", {Kind::kHttp}},
       {"resolve_client_host", {Kind::kHttp}},
+      {"digest_mechanisms", {Kind::kHttp}},
       {"connect_timeout", {Kind::kHttp, Kind::kDovecot}},
       {"timeout", {Kind::kHttp, Kind::kDovecot}},
       {"positive_cache", {Kind::kHttp}},
@@ -137,6 +138,7 @@ bool TellsNoPassword(Mechanism mechanism) {
     case Mechanism::kScramSha1:
     case Mechanism::kScramSha256:
     case Mechanism::kCramMd5:
+    case Mechanism::kApop:
       return true;
     case Mechanism::kPlain:
     case Mechanism::kLogin:
@@ -183,25 +185,80 @@ void CheckPasswordless(const Config& config, const Listener& listener, const std
   }
 }
 
-// With CRAM-MD5 the server speaks before it knows for whom, so that one authority must be for all.
-void CheckCramMd5(const Config& config, const Listener& listener, const std::string& path,
-                  Findings& findings) {
-  const auto named =
-      std::find(listener.mechanisms.begin(), listener.mechanisms.end(), Mechanism::kCramMd5);
-  if (named == listener.mechanisms.end()) return;
+bool Checks(const Authority& authority, Mechanism digest_mechanism) {
+  return std::find(authority.digest_mechanisms.begin(), authority.digest_mechanisms.end(),
+                   digest_mechanism) != authority.digest_mechanisms.end();
+}
+
+// Whether the clients of `listener` can log in by CRAM-MD5 as far as `authority` is asked about it:
+// the server speaks before it knows for whom, so that one authority must be for all.
+bool ServesCramMd5(const Config& config, const Authority& authority, const Listener& listener) {
   const auto first =
       std::find_if(config.authorities.begin(), config.authorities.end(),
-                   [&](const Authority& authority) { return MayDecide(authority, listener); });
-  if (first != config.authorities.end() && first->kind == AuthorityKind::kDovecot &&
-      first->domains.empty()) {
-    return;
+                   [&](const Authority& other) { return MayDecide(other, listener); });
+  return first != config.authorities.end() && &*first == &authority && authority.domains.empty() &&
+         (authority.kind == AuthorityKind::kDovecot || Checks(authority, Mechanism::kCramMd5));
+}
+
+bool ServesApop(const Authority& authority, const Listener& listener) {
+  return listener.protocol == Protocol::kPop3 && MayDecide(authority, listener) &&
+         Checks(authority, Mechanism::kApop);
+}
+
+// What listeners name and no authority of theirs has.
+void CheckDigestMechanisms(const Config& config, const Listener& listener, const std::string& path,
+                           Findings& findings) {
+  const auto served = [&](const auto& serves) {
+    return std::any_of(config.authorities.begin(), config.authorities.end(), serves);
+  };
+  for (size_t k = 0; k < listener.mechanisms.size(); ++k) {
+    const std::string key = path + ".mechanisms[" + std::to_string(k + 1) + "]";
+    if (listener.mechanisms[k] == Mechanism::kCramMd5 && !served([&](const Authority& authority) {
+          return ServesCramMd5(config, authority, listener);
+        })) {
+      findings.Add(findings.PlaceOf(key), key,
+                   "\"CRAM-MD5\" needs an authority for all users of this listener that knows "
+                   "their passwords; remove it, or use, for example: [[authority]] with kind = "
+                   "\"dovecot\" and socket = \"/run/dovecot/auth-client\", or with kind = \"http\" "
+                   "and digest_mechanisms = [\"CRAM-MD5\"], and without domains");
+    }
+    if (listener.mechanisms[k] != Mechanism::kApop) continue;
+    if (listener.protocol != Protocol::kPop3) {
+      findings.Add(findings.PlaceOf(key), key,
+                   "\"APOP\" is a command of POP3; remove it, or use, for example: \"CRAM-MD5\"");
+    } else if (!served(
+                   [&](const Authority& authority) { return ServesApop(authority, listener); })) {
+      findings.Add(
+          findings.PlaceOf(key), key,
+          "\"APOP\" needs an authority that knows the passwords; remove it, or use, for "
+          "example: [[authority]] with kind = \"http\" and digest_mechanisms = [\"APOP\"]");
+    }
   }
-  const std::string key =
-      path + ".mechanisms[" + std::to_string(named - listener.mechanisms.begin() + 1) + "]";
-  findings.Add(findings.PlaceOf(key), key,
-               "\"CRAM-MD5\" needs Dovecot as the authority for all users of this listener; "
-               "remove it, or use, for example: [[authority]] with kind = \"dovecot\" and "
-               "socket = \"/run/dovecot/auth-client\", and without domains");
+}
+
+// What an authority has and no listener of its can make use of.
+void CheckDigestMechanisms(const Config& config, const Authority& authority,
+                           const std::string& path, Findings& findings) {
+  const auto served = [&](const auto& serves) {
+    return std::any_of(config.listeners.begin(), config.listeners.end(), serves);
+  };
+  for (size_t k = 0; k < authority.digest_mechanisms.size(); ++k) {
+    const std::string key = path + ".digest_mechanisms[" + std::to_string(k + 1) + "]";
+    if (authority.digest_mechanisms[k] == Mechanism::kApop) {
+      if (!served([&](const Listener& listener) { return ServesApop(authority, listener); })) {
+        findings.Add(findings.PlaceOf(key), key,
+                     "\"APOP\" has no effect, since it decides about no listener with protocol = "
+                     "\"pop3\"; remove it, or use, for example: \"CRAM-MD5\"");
+      }
+    } else if (!served([&](const Listener& listener) {
+                 return ServesCramMd5(config, authority, listener);
+               })) {
+      findings.Add(findings.PlaceOf(key), key,
+                   "\"CRAM-MD5\" has no effect, since the server speaks before it knows for whom: "
+                   "the authority must be the first one of a listener, and without domains; "
+                   "remove it, or put the authority first");
+    }
+  }
 }
 
 }  // namespace
@@ -244,6 +301,11 @@ Table<Authority> AuthorityTable() {
                        "Send the client's certificate whole (Auth-SSL-Cert)."),
           BooleanField("resolve_client_host", &Authority::resolve_client_host, "true",
                        "Look up the name of SMTP clients (Client-Host), which takes time."),
+          ListField("digest_mechanisms", &Authority::digest_mechanisms, ParseDigestMechanism,
+                    "any of \"CRAM-MD5\" and \"APOP\"", "[\"CRAM-MD5\", \"APOP\"]",
+                    "Mechanisms beside passwords that the service can check, for which it must "
+                    "know every password in cleartext, and tell it: Auth-Pass.")
+              .Default("none"),
           TextField("pool", &Authority::pool, IsLabel, "the NAME of a [pool.NAME]", "\"stores\"",
                     "Where the client's credentials are tried; required with kind = \"login\".")
               .Default("none"),
@@ -329,7 +391,13 @@ void CheckAuthorities(const Config& config, Findings& findings) {
     const std::string path = "listener[" + std::to_string(i + 1) + "]";
     if (!findings.Sound(path)) continue;
     CheckPasswordless(config, config.listeners[i], path, findings);
-    CheckCramMd5(config, config.listeners[i], path, findings);
+    CheckDigestMechanisms(config, config.listeners[i], path, findings);
+  }
+  if (!findings.Sound("listener")) return;
+  for (size_t i = 0; i < config.authorities.size(); ++i) {
+    const std::string path = "authority[" + std::to_string(i + 1) + "]";
+    if (config.authorities[i].kind != AuthorityKind::kHttp) continue;
+    CheckDigestMechanisms(config, config.authorities[i], path, findings);
   }
 }
 

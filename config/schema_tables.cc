@@ -21,7 +21,7 @@ constexpr std::string_view kPins =
 constexpr std::string_view kDomains = "domain names of mail addresses, no final dot, no wildcard";
 constexpr std::string_view kMechanisms =
     "any of \"PLAIN\", \"LOGIN\", \"EXTERNAL\", \"XOAUTH2\", \"OAUTHBEARER\", \"SCRAM-SHA-1\", "
-    "\"SCRAM-SHA-256\" and \"CRAM-MD5\"";
+    "\"SCRAM-SHA-256\", \"CRAM-MD5\" and \"APOP\"";
 constexpr std::string_view kMembers =
     "\"HOST:PORT\" (IPv6 in brackets), \"dns:NAME:PORT\" for all addresses of a name, each with a "
     "weight from 1 to 100 where it is not 1 (\"HOST:PORT weight=N\"), or \"srv:NAME\"";
@@ -97,11 +97,11 @@ Table<Listener> ListenerTable() {
                     "Where the proxies are that may say who their clients are by IMAP ID, POP3 "
                     "XCLIENT and SMTP XCLIENT; nobody else may.")
               .Default("none"),
-          ListField(
-              "mechanisms", &Listener::mechanisms, ParseMechanism, kMechanisms,
-              "[\"PLAIN\", \"OAUTHBEARER\"]",
-              "SASL mechanisms that clients may use, of those that are possible here; without "
-              "PLAIN and LOGIN the protocol's own password commands are refused, too.")
+          ListField("mechanisms", &Listener::mechanisms, ParseMechanism, kMechanisms,
+                    "[\"PLAIN\", \"OAUTHBEARER\"]",
+                    "SASL mechanisms (and POP3's APOP) that clients may use, of those that are "
+                    "possible here; without "
+                    "PLAIN and LOGIN the protocol's own password commands are refused, too.")
               .Default("all that are possible"),
           NamesField("certificates", &Listener::certificates, "names of [[certificate]] tables",
                      "[\"customers\"]",

@@ -221,6 +221,12 @@ std::optional<Mechanism> ParseMechanism(std::string_view text) {
   return static_cast<Mechanism>(found - kNames.begin());
 }
 
+std::optional<Mechanism> ParseDigestMechanism(std::string_view text) {
+  const std::optional<Mechanism> mechanism = ParseMechanism(text);
+  if (mechanism != Mechanism::kCramMd5 && mechanism != Mechanism::kApop) return std::nullopt;
+  return mechanism;
+}
+
 bool IsUserPattern(std::string_view text) {
   bool names = false;
   for (size_t i = 0; i < text.size(); ++i) {

@@ -65,7 +65,7 @@ constexpr auto Names(LoginMechanism) {
 }
 constexpr auto Names(Mechanism) {
   return std::to_array<std::string_view>({"PLAIN", "LOGIN", "EXTERNAL", "XOAUTH2", "OAUTHBEARER",
-                                          "SCRAM-SHA-1", "SCRAM-SHA-256", "CRAM-MD5"});
+                                          "SCRAM-SHA-1", "SCRAM-SHA-256", "CRAM-MD5", "APOP"});
 }
 constexpr auto Names(ForwardClientAddress) {
   return std::to_array<std::string_view>({"none", "proxy-v1", "proxy-v2", "native"});
@@ -113,7 +113,7 @@ static_assert(Name(BackendTls::kImplicit) == "implicit" && Names(BackendTls{}).s
 static_assert(Name(BackendLogin::kNone) == "none" && Names(BackendLogin{}).size() == 4);
 static_assert(Name(LoginMechanism::kOauthbearer) == "oauthbearer" &&
               Names(LoginMechanism{}).size() == 5);
-static_assert(Name(Mechanism::kCramMd5) == "CRAM-MD5" && Names(Mechanism{}).size() == 8);
+static_assert(Name(Mechanism::kApop) == "APOP" && Names(Mechanism{}).size() == 9);
 static_assert(Name(LowerCase::kAll) == "all" && Names(LowerCase{}).size() == 3);
 static_assert(Name(RefusalText::kPass) == "pass" && Names(RefusalText{}).size() == 2);
 static_assert(Name(ForwardClientAddress::kNative) == "native" &&
@@ -163,6 +163,8 @@ inline constexpr std::string_view kServiceSocket =
 
 // ParseMechanism reads a SASL mechanism's name, in capitals.
 [[nodiscard]] std::optional<Mechanism> ParseMechanism(std::string_view text);
+// ParseDigestMechanism takes those alone for which somebody must know the password in cleartext.
+[[nodiscard]] std::optional<Mechanism> ParseDigestMechanism(std::string_view text);
 
 // IsUserPattern: text with "%u" (a whole name), "%n" (what stands before its domain) or "%d" (its
 // domain) in it, and no other "%" but "%%".

@@ -16,6 +16,7 @@ sasl::MechanismSet MechanismsOf(const config::Listener& listener) {
   }
   for (const config::Mechanism name : listener.mechanisms) {
     if (const auto mechanism = sasl::FindMechanism(config::Name(name))) allowed.Add(*mechanism);
+    if (name == config::Mechanism::kApop) allowed.Add(Mechanism::kApop);  // which is no SASL
   }
   if (allowed.Has(Mechanism::kPlain) || allowed.Has(Mechanism::kLogin)) {
     allowed.Add(Mechanism::kProtocol);

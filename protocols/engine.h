@@ -59,6 +59,8 @@ struct ServerFacts {
   // and PASS.
   sasl::MechanismSet mechanisms = {sasl::Mechanism::kPlain, sasl::Mechanism::kLogin,
                                    sasl::Mechanism::kExternal, sasl::Mechanism::kProtocol};
+  // POP3: what the greeting has clients of APOP make their digest of, "<…@…>"; empty: no APOP.
+  std::string apop_timestamp;
   // Whom TLS proved the client to be, one line of text; empty: nobody. With it goes SASL EXTERNAL.
   std::string external_identity;
   std::shared_ptr<const Capabilities> backend_capabilities;  // of the pool; may be null

@@ -50,13 +50,16 @@ std::string_view MethodOf(sasl::Mechanism mechanism) {
   switch (mechanism) {
     case sasl::Mechanism::kExternal:
       return "external";
+    case sasl::Mechanism::kCramMd5:
+      return "cram-md5";
+    case sasl::Mechanism::kApop:
+      return "apop";
     case sasl::Mechanism::kPlain:
     case sasl::Mechanism::kLogin:
     case sasl::Mechanism::kXoauth2:
     case sasl::Mechanism::kOauthbearer:
     case sasl::Mechanism::kScramSha1:
     case sasl::Mechanism::kScramSha256:
-    case sasl::Mechanism::kCramMd5:
     case sasl::Mechanism::kProtocol:
     case sasl::Mechanism::kCount:
       break;
@@ -129,14 +132,20 @@ bool HasField(const std::vector<std::string>& headers, std::string_view name) {
 
 }  // namespace
 
+protocols::Buffer Whose(const sasl::Credentials& credentials, std::string_view challenge) {
+  protocols::Buffer who;
+  who << "Auth-Method: " << MethodOf(credentials.mechanism) << "\r\nAuth-User: ";
+  AppendEncoded(credentials.authentication_identity, who);
+  who << "\r\nAuth-Pass: ";
+  AppendEncoded(credentials.password.Reveal(), who);
+  who << "\r\n";
+  if (!challenge.empty()) who << "Auth-Salt: " << challenge << "\r\n";
+  return who;
+}
+
 Question MakeQuestion(const Request& request, const QuestionOptions& options) {
   Question question;
-  const sasl::Credentials& credentials = request.credentials;
-  question.before << "Auth-Method: " << MethodOf(credentials.mechanism) << "\r\nAuth-User: ";
-  AppendEncoded(credentials.authentication_identity, question.before);
-  question.before << "\r\nAuth-Pass: ";
-  AppendEncoded(credentials.password.Reveal(), question.before);
-  question.before << "\r\nAuth-Protocol: " << protocols::Name(request.protocol)
+  question.before << "Auth-Protocol: " << protocols::Name(request.protocol)
                   << "\r\nAuth-Login-Attempt: " << std::to_string(request.attempt)
                   << "\r\nClient-IP: " << request.client.Host() << "\r\n";
   if (request.proxied) {
@@ -186,7 +195,8 @@ void HttpAnswer::Take(std::string_view name, std::string_view value) {
   }
 }
 
-tl::expected<HttpAnswer::Meaning, std::string> HttpAnswer::Finish(protocols::Protocol protocol) {
+tl::expected<HttpAnswer::Meaning, std::string> HttpAnswer::Finish(protocols::Protocol protocol,
+                                                                  bool needs_password) {
   if (!problem_.empty()) return tl::unexpected(std::move(problem_));
   if (!status_) return tl::unexpected(std::string("there is no Auth-Status"));
   uint32_t wait = 0;
@@ -226,6 +236,9 @@ tl::expected<HttpAnswer::Meaning, std::string> HttpAnswer::Finish(protocols::Pro
   if (user_ && user_->empty()) return tl::unexpected(std::string("Auth-User is empty"));
   if (user_) verdict.backend_user = std::move(*user_);
   if (password_) verdict.backend_password = std::move(*password_);
+  if (needs_password && (!password_ || verdict.backend_password->empty())) {
+    return tl::unexpected(std::string("did not send password: there is no Auth-Pass"));
+  }
   return meaning;
 }
 

@@ -19,8 +19,9 @@
 namespace gatepost::auth {
 
 // Question is the part of a request that is the same at every endpoint: whole header lines. Between
-// the two parts stands Client-Host, where that is asked for. Both hold the password.
+// `before` and `after` stands Client-Host, where that is asked for.
 struct Question {
+  protocols::Buffer who;  // holds the password
   protocols::Buffer before;
   protocols::Buffer after;
 };
@@ -30,9 +31,14 @@ struct QuestionOptions {
   std::vector<std::string> headers = {};  // "Name: value", literally
 };
 
-// MakeQuestion writes `request` as nginx does; but of user and password every byte is encoded that
-// is not a letter, a digit or one of "_.~-".
+// MakeQuestion writes `request` as nginx does, but for `who`.
 [[nodiscard]] Question MakeQuestion(const Request& request, const QuestionOptions& options);
+
+// Whose writes who wants to log in: `challenge` is what the password of CRAM-MD5 and APOP is a
+// digest of. Of user and password every byte is encoded that is not a letter, a digit or one of
+// "_.~-".
+[[nodiscard]] protocols::Buffer Whose(const sasl::Credentials& credentials,
+                                      std::string_view challenge);
 
 // HttpAnswer collects the fields of a response.
 class HttpAnswer {
@@ -48,7 +54,9 @@ class HttpAnswer {
     std::optional<Wait> wait;  // else the verdict
     Verdict verdict;
   };
-  [[nodiscard]] tl::expected<Meaning, std::string> Finish(protocols::Protocol protocol);
+  // `needs_password`: the client has shown none, and without one nobody is logged in behind us.
+  [[nodiscard]] tl::expected<Meaning, std::string> Finish(protocols::Protocol protocol,
+                                                          bool needs_password);
 
  private:
   void Set(std::optional<std::string>& field, std::string_view name, std::string_view value);

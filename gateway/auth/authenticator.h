@@ -30,6 +30,11 @@ struct SessionId {
   bool operator==(const SessionId&) const = default;
 };
 
+// KeyOf returns a number that no other session of the worker has.
+[[nodiscard]] constexpr uint64_t KeyOf(SessionId id) {
+  return uint64_t{id.generation} << 32 | id.index;
+}
+
 // What an authority is asked: who wants to log in, and all that is known about the client. Borrowed
 // throughout, valid during the call.
 struct Request {
@@ -45,6 +50,7 @@ struct Request {
   const net::Address* real_local = nullptr;
   std::string_view session;         // the session's id in logs, at most 64 bytes
   std::string_view client_name;     // EHLO or HELO argument, printable ASCII; empty elsewhere
+  std::string_view challenge = {};  // with APOP: the timestamp of our greeting
   uint32_t attempt = 1;             // of this session, from 1
   const tls::Facts* tls = nullptr;  // null: no TLS
   const tls::ClientCertificate* certificate = nullptr;  // null: the client presented none

@@ -79,7 +79,10 @@ struct DovecotAuthority::Task final : net::Deadlines::Entry {
 
 DovecotAuthority::DovecotAuthority(Worker& worker, const AuthorityRuntime& authority,
                                    Answers& answers)
-    : worker_(worker), authority_(authority), answers_(answers) {
+    : worker_(worker),
+      authority_(authority),
+      answers_(answers),
+      turns_(authority.settings.max_concurrent) {
   worker_.deadlines().Arm(*this, 0);  // from the loop
 }
 
@@ -104,7 +107,7 @@ sasl::MechanismSet DovecotAuthority::Mechanisms(const BackendMechanisms& backend
 
 std::optional<Verdict> DovecotAuthority::Check(const Request& request) {
   if (state_ == State::kDown) return Outage("Dovecot's auth process: " + detail_);
-  if (tasks_.size() >= authority_.settings.max_concurrent + kWaiting) {
+  if (turns_.full()) {
     return Outage("too many questions wait for Dovecot");
   }
   do {
@@ -114,30 +117,29 @@ std::optional<Verdict> DovecotAuthority::Check(const Request& request) {
   if (!AppendDovecotAuth(last_request_, request, task->line)) return TooLong();
   worker_.deadlines().Arm(*task, Milliseconds(authority_.settings.timeout));
   requests_[KeyOf(request.id)] = last_request_;
-  waiting_.push_back(last_request_);
+  turns_.Wait(last_request_);
   tasks_[last_request_] = std::move(task);
   StartNext();
   return std::nullopt;
 }
 
 void DovecotAuthority::StartNext() {
-  while (state_ == State::kReady && asking_ < authority_.settings.max_concurrent &&
-         !waiting_.empty()) {
-    Task* task = Find(waiting_.front());
-    waiting_.pop_front();
-    if (task == nullptr) continue;
+  if (state_ != State::kReady) return;
+  turns_.Start([this](uint32_t request) {
+    Task* task = Find(request);
+    if (task == nullptr) return false;
     // Dovecot gives the whole connection up where it is asked for another.
     if (!known_->Has(task->mechanism)) {
       Finish(*task, Outage("Dovecot has no " + std::string(sasl::Name(task->mechanism))));
-      continue;
+      return false;
     }
     Send(task->line);
     AwaitDovecot(*task);
-  }
+    return true;
+  });
 }
 
 void DovecotAuthority::AwaitDovecot(Task& task) {
-  ++asking_;
   task.turn = Task::Turn::kDovecot;
   task.asked_ms = worker_.Now();
   worker_.deadlines().Arm(task, Milliseconds(authority_.settings.timeout));
@@ -145,7 +147,7 @@ void DovecotAuthority::AwaitDovecot(Task& task) {
 
 // The client's time is bounded by limits.login_timeout.
 void DovecotAuthority::AwaitClient(Task& task, std::string_view challenge) {
-  if (std::exchange(task.turn, Task::Turn::kClient) == Task::Turn::kDovecot) --asking_;
+  if (std::exchange(task.turn, Task::Turn::kClient) == Task::Turn::kDovecot) turns_.Release();
   net::Deadlines::Disarm(task);
   StartNext();
   answers_.OnChallenge(task.id, challenge);
@@ -165,6 +167,7 @@ void DovecotAuthority::Continue(SessionId id, std::string_view answer) {
     return answers_.OnVerdict(id, TooLong());
   }
   Send(line);
+  turns_.Take();
   AwaitDovecot(task);
 }
 
@@ -200,7 +203,7 @@ void DovecotAuthority::Finish(Task& task, Verdict verdict) {
 }
 
 void DovecotAuthority::Remove(Task& task, bool cancel) {
-  if (task.turn == Task::Turn::kDovecot) --asking_;
+  if (task.turn == Task::Turn::kDovecot) turns_.Release();
   if (cancel && task.turn != Task::Turn::kWaiting && !task.verdict) {
     protocols::Buffer line;
     AppendDovecotCancel(task.request, line);
@@ -356,9 +359,8 @@ void DovecotAuthority::Lost(const std::string& detail) {
   }
   pause_ms_ = std::clamp(pause_ms_ * 2, kFirstPauseMs, kLongestPauseMs);
   worker_.deadlines().Arm(*this, pause_ms_);
-  waiting_.clear();
+  turns_.Clear();
   requests_.clear();
-  asking_ = 0;
   for (auto& [request, task] : std::exchange(tasks_, {})) {
     // Where the answer is known already, it stands.
     answers_.OnVerdict(task->id, task->verdict ? *std::move(task->verdict)

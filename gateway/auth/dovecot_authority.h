@@ -7,7 +7,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,6 +16,7 @@
 #include "gateway/auth/authenticator.h"
 #include "gateway/auth/authority_runtime.h"
 #include "gateway/auth/dovecot_lines.h"
+#include "gateway/auth/turns.h"
 #include "gateway/net/deadlines.h"
 #include "gateway/net/dialer.h"
 #include "gateway/net/stream.h"
@@ -32,8 +32,6 @@ class DovecotAuthority final : public Authenticator,
                                public net::Dial::Observer,
                                public net::Stream::Observer {
  public:
-  static constexpr size_t kWaiting = 512;  // for one of max_concurrent; more are told to come later
-
   DovecotAuthority(Worker& worker, const AuthorityRuntime& authority, Answers& answers);
   ~DovecotAuthority() override;
 
@@ -50,8 +48,6 @@ class DovecotAuthority final : public Authenticator,
     kReady
   };
   struct Task;
-
-  static uint64_t KeyOf(SessionId id) { return uint64_t{id.generation} << 32 | id.index; }
 
   void OnDialed(net::Dial& dial) override;
   void OnPlaintext(net::Stream& stream, net::Bytes plaintext) override;
@@ -93,10 +89,9 @@ class DovecotAuthority final : public Authenticator,
   std::optional<sasl::MechanismSet> learning_;
   bool version_fits_ = false;
   uint32_t last_request_ = 0;
-  uint32_t asking_ = 0;                                        // tasks that wait for Dovecot
   std::unordered_map<uint32_t, std::unique_ptr<Task>> tasks_;  // by request
   std::unordered_map<uint64_t, uint32_t> requests_;            // by session
-  std::deque<uint32_t> waiting_;  // requests; those that are gone stay until their turn
+  Turns<uint32_t> turns_;  // requests: who waits for Dovecot has one
 };
 
 }  // namespace gatepost::auth

@@ -5,8 +5,12 @@
 #include <utility>
 
 #include "config/values.h"
+#include "gateway/auth/challenge.h"
+#include "gateway/auth/user_names.h"
+#include "gateway/backends/directory.h"
 #include "gateway/net/reverse_lookup.h"
 #include "gateway/worker.h"
+#include "protocols/sasl/digest.h"
 
 namespace gatepost::auth {
 namespace {
@@ -29,7 +33,7 @@ Verdict Outage(std::string detail, bool timed_out = false) {
 
 }  // namespace
 
-// Task is one login until it is decided. Its deadline is that of asking again.
+// Task is one login until it is decided. Its deadline is that of asking, first or again.
 struct HttpAuthority::Task final : HttpClient::Question,
                                    net::Deadlines::Entry,
                                    net::ReverseLookup::Observer {
@@ -38,11 +42,12 @@ struct HttpAuthority::Task final : HttpClient::Question,
 
   void Write(protocols::Buffer& request) override {
     answer = HttpAnswer();
-    request << question.before.view() << client_host << question.after.view() << "\r\n";
+    request << question.who.view() << question.before.view() << client_host << question.after.view()
+            << "\r\n";
   }
   void OnField(std::string_view name, std::string_view value) override { answer.Take(name, value); }
   std::optional<std::string> Understand(const HttpResponse&) override {
-    auto understood = answer.Finish(protocol);
+    auto understood = answer.Finish(protocol, needs_password);
     if (!understood) return understood.error();
     meaning = *std::move(understood);
     return std::nullopt;
@@ -51,7 +56,7 @@ struct HttpAuthority::Task final : HttpClient::Question,
   void OnOutage(std::string detail, bool timed_out) override {
     owner.Finish(*this, Outage(std::move(detail), timed_out));
   }
-  void OnDeadline() override { owner.client_.Ask(*this); }
+  void OnDeadline() override { owner.OnDeadline(*this); }
   void OnName(std::string_view name) override {
     client_host = "Client-Host: " + std::string(name) + "\r\n";
     lookup.reset();
@@ -61,7 +66,14 @@ struct HttpAuthority::Task final : HttpClient::Question,
   HttpAuthority& owner;
   const SessionId id;
   protocols::Protocol protocol = protocols::Protocol::kImap;
+  bool needs_password = false;
   LoginCache::Key key{};
+  // CRAM-MD5:
+  enum class Client : uint8_t { kHasSpoken, kIsToBeAsked, kIsAsked };
+  Client client = Client::kHasSpoken;
+  std::string challenge;
+  std::string user;                     // whom it has named
+  std::optional<net::Address> resolve;  // whose name is wanted
   auth::Question question;
   std::string client_host;  // a header line, where it is wanted
   std::unique_ptr<net::ReverseLookup> lookup;
@@ -82,6 +94,23 @@ HttpAuthority::HttpAuthority(Worker& worker, const AuthorityRuntime& authority, 
 
 HttpAuthority::~HttpAuthority() = default;
 
+sasl::MechanismSet HttpAuthority::Mechanisms(const BackendMechanisms& /*backend*/) const {
+  sasl::MechanismSet all = kPasswordMechanisms;
+  for (const config::Mechanism digest : authority_.settings.digest_mechanisms) {
+    all.Add(digest == config::Mechanism::kApop ? sasl::Mechanism::kApop
+                                               : sasl::Mechanism::kCramMd5);
+  }
+  return all;
+}
+
+bool HttpAuthority::NeedsPassword(const Request& request) const {
+  if (!sasl::kPasswordless.Has(request.credentials.mechanism)) return false;
+  const backends::Pool* pool =
+      worker_.runtime().directory->Find(request.listener.pool, request.protocol);
+  return pool != nullptr && pool->settings().login == config::BackendLogin::kSame &&
+         !pool->settings().master_user;
+}
+
 std::optional<Verdict> HttpAuthority::Check(const Request& request) {
   const sasl::Credentials& credentials = request.credentials;
   if (!credentials.authorization_identity.empty() &&
@@ -92,7 +121,10 @@ std::optional<Verdict> HttpAuthority::Check(const Request& request) {
     return verdict;
   }
   LoginCache::Key key{};
-  if (authority_.settings.positive_cache.count() > 0) {
+  // A digest that was good once proves nothing: somebody may have listened.
+  const bool digest = credentials.mechanism == sasl::Mechanism::kCramMd5 ||
+                      credentials.mechanism == sasl::Mechanism::kApop;
+  if (authority_.settings.positive_cache.count() > 0 && !digest) {
     key = good_logins_.KeyOf(request);
     if (const LoginCache::Login* known = good_logins_.Find(key, worker_.Now())) {
       Verdict verdict;
@@ -108,15 +140,56 @@ std::optional<Verdict> HttpAuthority::Check(const Request& request) {
   tasks_[KeyOf(request.id)] = std::move(made);
   task.protocol = request.protocol;
   task.key = key;
+  task.needs_password = NeedsPassword(request);
   task.question = MakeQuestion(request, options_);
   if (authority_.settings.resolve_client_host && request.protocol == protocols::Protocol::kSmtp) {
-    task.lookup = net::ReverseLookup::Start(worker_.loop(), worker_.deadlines(), request.client,
+    task.resolve = request.client;
+  }
+  if (credentials.mechanism == sasl::Mechanism::kCramMd5) {
+    task.challenge = NewChallenge(worker_.runtime().config.hostname);
+    task.client = Task::Client::kIsToBeAsked;
+    worker_.deadlines().Arm(task, 0);  // from the loop
+    return std::nullopt;
+  }
+  task.question.who = Whose(credentials, request.challenge);
+  Begin(task);
+  return std::nullopt;
+}
+
+// The client's time is bounded by limits.login_timeout.
+void HttpAuthority::Continue(SessionId id, std::string_view answer) {
+  const auto found = tasks_.find(KeyOf(id));
+  if (found == tasks_.end() || found->second->client != Task::Client::kIsAsked) return;
+  Task& task = *found->second;
+  auto credentials = sasl::ParseDigest(sasl::Mechanism::kCramMd5, answer);
+  if (!credentials) {
+    Verdict verdict;
+    verdict.detail = "the client's answer is none of CRAM-MD5";
+    return Finish(task, std::move(verdict));
+  }
+  NormalizeUsers(worker_.runtime().config.users, *credentials);
+  task.client = Task::Client::kHasSpoken;
+  task.user = credentials->authentication_identity;
+  task.question.who = Whose(*credentials, task.challenge);
+  Begin(task);
+}
+
+// Begin asks, once the client's name is known where that is wanted.
+void HttpAuthority::Begin(Task& task) {
+  if (task.resolve) {
+    task.lookup = net::ReverseLookup::Start(worker_.loop(), worker_.deadlines(), *task.resolve,
                                             kLookupTimeout, lookups_, kMaxLookups, task);
-    if (task.lookup) return std::nullopt;
+    if (task.lookup) return;
     task.client_host = "Client-Host: [TEMPUNAVAIL]\r\n";
   }
   client_.Ask(task);
-  return std::nullopt;
+}
+
+void HttpAuthority::OnDeadline(Task& task) {
+  if (task.client != Task::Client::kIsToBeAsked) return client_.Ask(task);  // it was told to, again
+  if (task.challenge.empty()) return Finish(task, Outage("the system gave no randomness"));
+  task.client = Task::Client::kIsAsked;
+  answers_.OnChallenge(task.id, task.challenge);
 }
 
 void HttpAuthority::Cancel(SessionId id) {
@@ -134,13 +207,14 @@ void HttpAuthority::Answered(Task& task) {
     return worker_.deadlines().Arm(task, std::max(Milliseconds(meaning.wait->time), kLeastWaitMs));
   }
   const Verdict& verdict = meaning.verdict;
-  if (verdict.accepted && !verdict.backend_password) {
+  if (verdict.accepted && !verdict.backend_password && task.key != LoginCache::Key{}) {
     good_logins_.Keep(task.key, {verdict.backend, verdict.backend_user}, worker_.Now());
   }
   Finish(task, std::move(meaning.verdict));
 }
 
 void HttpAuthority::Finish(Task& task, Verdict verdict) {
+  if (verdict.user.empty()) verdict.user = std::move(task.user);
   const SessionId id = task.id;
   tasks_.erase(KeyOf(id));
   answers_.OnVerdict(id, std::move(verdict));

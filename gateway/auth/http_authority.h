@@ -1,6 +1,7 @@
 // A service that speaks nginx's auth_http protocol as the authority.
 //
-// Whom it asks, and how often, is the HttpClient's; an outage, or an answer that makes no sense, is
+// Whom it asks, and how often, is the HttpClient's. With CRAM-MD5 the client is asked first, from
+// here. An outage, or an answer that makes no sense, is
 // a temporary failure, once no other URL is left. One worker's.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -27,17 +28,22 @@ class HttpAuthority final : public Authenticator, private HttpClient::Observer {
   HttpAuthority(Worker& worker, const AuthorityRuntime& authority, Answers& answers);
   ~HttpAuthority() override;
 
+  [[nodiscard]] sasl::MechanismSet Mechanisms(const BackendMechanisms& backend) const override;
   [[nodiscard]] std::optional<Verdict> Check(const Request& request) override;
+  void Continue(SessionId id, std::string_view answer) override;
   void Cancel(SessionId id) override;
 
  private:
   struct Task;
 
-  static uint64_t KeyOf(SessionId id) { return uint64_t{id.generation} << 32 | id.index; }
-
   void OnFailing(const config::HttpUrl& url, const std::string& detail) override;
   void OnWorking(const config::HttpUrl& url) override;
 
+  // NeedsPassword says whether the client can only be logged in with a password that the service
+  // tells.
+  [[nodiscard]] bool NeedsPassword(const Request& request) const;
+  void Begin(Task& task);
+  void OnDeadline(Task& task);
   void Answered(Task& task);
   void Finish(Task& task, Verdict verdict);
 

@@ -184,7 +184,10 @@ class HttpClient::Connection final : private net::Deadlines::Entry,
 };
 
 HttpClient::HttpClient(Worker& worker, Service service, Observer& observer)
-    : worker_(worker), service_(std::move(service)), observer_(observer) {
+    : worker_(worker),
+      service_(std::move(service)),
+      observer_(observer),
+      turns_(service_.max_concurrent) {
   for (const config::HttpUrl& url : service_.urls) {
     Endpoint& endpoint = *endpoints_.emplace_back(std::make_unique<Endpoint>(url));
     if (url.https) endpoint.peer = std::make_shared<tls::Peer>(service_.tls, url.address.host);
@@ -203,13 +206,13 @@ void HttpClient::Ask(Question& question) {
   question.turn_ = 0;
   question.retried_ = false;
   worker_.deadlines().Arm(question.deadline_, Milliseconds(service_.timeout));
-  waiting_.push_back(&question);
+  turns_.Wait(&question);
   StartNext();
 }
 
 void HttpClient::Forget(Question& question) {
   net::Deadlines::Disarm(question.deadline_);
-  if (question.queued_) std::erase(waiting_, &question);
+  if (question.queued_) turns_.Leave(&question);
   question.queued_ = false;
   Connection* connection = question.connection_;
   Release(question);
@@ -218,11 +221,10 @@ void HttpClient::Forget(Question& question) {
 }
 
 void HttpClient::StartNext() {
-  while (asking_ < service_.max_concurrent && !waiting_.empty()) {
-    Question& question = *waiting_.front();
-    waiting_.pop_front();
-    Begin(question);
-  }
+  turns_.Start([this](Question* question) {
+    Begin(*question);
+    return true;
+  });
 }
 
 void HttpClient::Begin(Question& question) {
@@ -233,7 +235,6 @@ void HttpClient::Begin(Question& question) {
       if ((endpoints_[i]->down_until_ms > worker_.Now()) == down) question.order_.push_back(i);
     }
   }
-  ++asking_;
   Carry(question, false);
 }
 
@@ -255,7 +256,7 @@ void HttpClient::OnDeadline(Question& question) {
   if (question.connection_ != nullptr) {
     return Failed(*question.connection_, "no answer in time", true);
   }
-  std::erase(waiting_, &question);
+  turns_.Leave(&question);
   question.queued_ = false;
   question.OnOutage("there are too many questions to answer", true);
 }
@@ -264,7 +265,7 @@ void HttpClient::OnDeadline(Question& question) {
 void HttpClient::Release(Question& question) {
   if (question.connection_ == nullptr) return;
   std::exchange(question.connection_, nullptr)->Drop();
-  --asking_;
+  turns_.Release();
 }
 
 void HttpClient::Answered(Connection& connection, const HttpResponse& response) {
@@ -298,7 +299,7 @@ void HttpClient::NextEndpoint(Question& question, Endpoint& failed, const std::s
                               bool timed_out) {
   MarkDown(failed, detail);
   if (++question.turn_ < question.order_.size()) return Carry(question, false);
-  --asking_;
+  turns_.Release();
   net::Deadlines::Disarm(question.deadline_);
   question.OnOutage(config::Text(failed.url) + ": " + detail, timed_out);
   StartNext();

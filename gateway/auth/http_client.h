@@ -8,7 +8,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "gateway/auth/turns.h"
 #include "gateway/net/deadlines.h"
 #include "protocols/buffer.h"
 #include "tls/client_context.h"
@@ -34,8 +34,6 @@ class HttpClient {
   class Connection;
 
  public:
-  static constexpr size_t kWaiting = 512;  // for one of max_concurrent
-
   struct Service {
     const std::vector<config::HttpUrl>& urls;       // must outlive the client
     std::shared_ptr<const tls::ClientContext> tls;  // where one of them is https
@@ -105,7 +103,7 @@ class HttpClient {
   ~HttpClient();
 
   // Whether so many questions wait that no more should be asked.
-  [[nodiscard]] bool full() const { return waiting_.size() >= kWaiting; }
+  [[nodiscard]] bool full() const { return turns_.full(); }
   // Whether each URL has failed just now, so that asking will hardly help.
   [[nodiscard]] bool down() const;
   // Ask puts the question, now or when it is its turn.
@@ -133,9 +131,8 @@ class HttpClient {
   const Service service_;
   Observer& observer_;
   std::vector<std::unique_ptr<Endpoint>> endpoints_;
-  std::deque<Question*> waiting_;
   std::vector<std::unique_ptr<Connection>> connections_;
-  uint32_t asking_ = 0;  // questions that a connection carries
+  Turns<Question*> turns_;  // one that a connection carries has one
 };
 
 }  // namespace gatepost::auth

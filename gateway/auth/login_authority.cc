@@ -233,7 +233,10 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
 };
 
 LoginAuthority::LoginAuthority(Worker& worker, const AuthorityRuntime& authority, Answers& answers)
-    : worker_(worker), authority_(authority), answers_(answers) {}
+    : worker_(worker),
+      authority_(authority),
+      answers_(answers),
+      turns_(authority.settings.max_concurrent) {}
 
 LoginAuthority::~LoginAuthority() = default;
 
@@ -249,11 +252,11 @@ std::optional<Verdict> LoginAuthority::Check(const Request& request) {
     // The store may allow it there; here nobody has said so (RFC 4422 §3.4.1).
     return Refusal(LoginFailure::kAuthorizationDenied, {});
   }
-  if (waiting_.size() >= kWaiting) {
+  if (turns_.full()) {
     return Refusal(LoginFailure::kUnavailable, "too many logins wait for the authority");
   }
   attempts_[KeyOf(request.id)] = std::make_unique<Attempt>(*this, request);
-  waiting_.push_back(KeyOf(request.id));
+  turns_.Wait(KeyOf(request.id));
   StartNext();
   return std::nullopt;
 }
@@ -261,24 +264,23 @@ std::optional<Verdict> LoginAuthority::Check(const Request& request) {
 void LoginAuthority::Cancel(SessionId id) {
   const auto found = attempts_.find(KeyOf(id));
   if (found == attempts_.end()) return;
-  if (found->second->running()) --running_;
+  if (found->second->running()) turns_.Release();
   attempts_.erase(found);
   StartNext();
 }
 
 void LoginAuthority::StartNext() {
-  while (running_ < authority_.settings.max_concurrent && !waiting_.empty()) {
-    const auto found = attempts_.find(waiting_.front());
-    waiting_.pop_front();
-    if (found == attempts_.end() || found->second->running()) continue;
-    ++running_;
+  turns_.Start([this](uint64_t key) {
+    const auto found = attempts_.find(key);
+    if (found == attempts_.end() || found->second->running()) return false;
     found->second->Start();
-  }
+    return true;
+  });
 }
 
 void LoginAuthority::Finish(SessionId id, Verdict verdict) {
   attempts_.erase(KeyOf(id));
-  --running_;
+  turns_.Release();
   StartNext();
   answers_.OnVerdict(id, std::move(verdict));
 }

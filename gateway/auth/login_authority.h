@@ -7,12 +7,12 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <unordered_map>
 
 #include "gateway/auth/authenticator.h"
 #include "gateway/auth/authority_runtime.h"
+#include "gateway/auth/turns.h"
 
 namespace gatepost {
 class Worker;
@@ -22,8 +22,6 @@ namespace gatepost::auth {
 
 class LoginAuthority final : public Authenticator {
  public:
-  static constexpr size_t kWaiting = 512;  // for one of max_concurrent; more are told to come later
-
   LoginAuthority(Worker& worker, const AuthorityRuntime& authority, Answers& answers);
   ~LoginAuthority() override;
 
@@ -35,8 +33,6 @@ class LoginAuthority final : public Authenticator {
  private:
   class Attempt;
 
-  static uint64_t KeyOf(SessionId id) { return uint64_t{id.generation} << 32 | id.index; }
-
   void StartNext();
   void Finish(SessionId id, Verdict verdict);
 
@@ -44,8 +40,7 @@ class LoginAuthority final : public Authenticator {
   const AuthorityRuntime& authority_;
   Answers& answers_;
   std::unordered_map<uint64_t, std::unique_ptr<Attempt>> attempts_;
-  std::deque<uint64_t> waiting_;  // keys; those of attempts that are gone stay until their turn
-  uint32_t running_ = 0;
+  Turns<uint64_t> turns_;
 };
 
 }  // namespace gatepost::auth

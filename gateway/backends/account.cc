@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "gateway/auth/user_names.h"
+#include "protocols/sasl/mechanisms.h"
 
 namespace gatepost::backends {
 
@@ -22,7 +23,7 @@ tl::expected<sasl::Credentials, std::string> AccountFor(const Pool& pool, sasl::
   rewrite(*user);
   switch (settings.login) {
     case config::BackendLogin::kSame:
-      if (own.mechanism == sasl::Mechanism::kExternal || sasl::IsRelayed(own.mechanism)) {
+      if (sasl::kPasswordless.Has(own.mechanism)) {
         return pool.MasterLogin(*user);
       }
       // Who acts for another there acts for it here, if the backend has it so, too.

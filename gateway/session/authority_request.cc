@@ -32,6 +32,9 @@ std::optional<auth::Verdict> Session::AskAuthority(const sasl::Credentials& cred
                         .real_local = proxied_ ? &own : nullptr,
                         .session = id,
                         .client_name = login_->server->client_name(),
+                        .challenge = credentials.mechanism == sasl::Mechanism::kApop
+                                         ? std::string_view(login_->challenge)
+                                         : std::string_view(),
                         .attempt = uint32_t{failed_logins_} + deferred_logins_ + 1};
   if (client_->channel() != nullptr && client_->channel()->established()) {
     facts = client_->channel()->facts();

@@ -25,7 +25,8 @@ struct Session::Login {
   std::optional<auth::Policy::Decision> decision;
   uint64_t asked_ns = 0;  // when the authority was
   std::optional<auth::Verdict> verdict;
-  std::string named;  // whom the client has named; with CRAM-MD5 nobody before the verdict
+  std::string challenge;  // APOP's, in our greeting; empty: none
+  std::string named;      // whom the client has named; with CRAM-MD5 nobody before the verdict
   BackendWay way;
   const auth::AuthorityRuntime* authority = nullptr;  // whose the verdict was
   bool backend_decides = false;  // the verdict: a refusal by the backend is one of the client

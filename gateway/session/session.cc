@@ -9,6 +9,7 @@
 #include <ctime>
 #include <utility>
 
+#include "gateway/auth/challenge.h"
 #include "gateway/auth/user_names.h"
 #include "gateway/backends/choice.h"
 #include "gateway/session/login.h"
@@ -310,6 +311,11 @@ void Session::StartServerEngine(std::string external_identity) {
   facts.limits.max_literal_bytes = limits.max_literal_bytes;
   facts.limits.max_bad_commands = limits.max_bad_commands;
   login_ = std::make_unique<Login>();
+  if (listener_.protocol == protocols::Protocol::kPop3 &&
+      facts.mechanisms.Has(sasl::Mechanism::kApop)) {
+    login_->challenge = auth::NewChallenge(config.hostname);
+    facts.apop_timestamp = login_->challenge;
+  }
   login_->server = protocols::MakeServerEngine(listener_.protocol, std::move(facts));
   login_->server->Greet(login_->output);
   FlushToClient();

@@ -7,6 +7,7 @@
 
 #include "protocols/line_framer.h"
 #include "protocols/relay_scanner.h"
+#include "protocols/sasl/digest.h"
 
 namespace gatepost::pop3 {
 namespace {
@@ -95,7 +96,9 @@ ServerEngine::ServerEngine(protocols::ServerFacts facts) : facts_(std::move(fact
 }
 
 void ServerEngine::Greet(Buffer& output) {
-  output << "+OK " << (facts_.trusted_proxy ? "[XCLIENT] " : "") << facts_.hostname << " ready\r\n";
+  output << "+OK " << (facts_.trusted_proxy ? "[XCLIENT] " : "") << facts_.hostname << " ready";
+  if (!facts_.apop_timestamp.empty()) output << " " << facts_.apop_timestamp;
+  output << "\r\n";
 }
 
 ServerAction ServerEngine::Next(Buffer& input, Buffer& output) {
@@ -130,6 +133,7 @@ ServerEngine::Outcome ServerEngine::Run(std::string_view line, bool flight_goes_
       {"USER", &ServerEngine::DoUser}, {"PASS", &ServerEngine::DoPass},
       {"AUTH", &ServerEngine::DoAuth}, {"NOOP", &ServerEngine::DoNoop},
       {"QUIT", &ServerEngine::DoQuit}, {"XCLIENT", &ServerEngine::DoXclient},
+      {"APOP", &ServerEngine::DoApop},
   };
 
   const size_t space = line.find(' ');
@@ -208,6 +212,18 @@ ServerEngine::Outcome ServerEngine::DoPass(Request& request) {
                        .authorization_identity = {},
                        .authentication_identity = std::exchange(user_, {}),
                        .password = sasl::Secret(*request.argument)}};
+}
+
+// RFC 1939 §7. CAPA has no word for it (RFC 2449 §5): the greeting's timestamp says that it is
+// there, also for a login after STLS, which has no greeting of its own.
+ServerEngine::Outcome ServerEngine::DoApop(Request& request) {
+  if (facts_.apop_timestamp.empty()) return Bad("Unknown command", request.output);
+  if (!LoginAllowed()) return RequireTls(request.output);
+  user_.clear();
+  auto credentials =
+      sasl::ParseDigest(sasl::Mechanism::kApop, request.argument.value_or(std::string_view()));
+  if (!credentials) return Bad("APOP takes a name and a digest", request.output);
+  return Authenticate{*std::move(credentials)};
 }
 
 ServerEngine::Outcome ServerEngine::DoAuth(Request& request) {

@@ -1,8 +1,8 @@
 // The POP3 server in AUTHORIZATION state: greeting to login.
 //
-// Offers no APOP: it would need passwords in cleartext at the authority. Owned by the session's
-// login part; one thread. RFC 1939, RFC 2449 (CAPA), RFC 2595 (STLS), RFC 3206 and RFC 2449
-// (response codes), RFC 5034 (AUTH).
+// APOP only where there is a timestamp for it: somebody must know passwords in cleartext. Owned by
+// the session's login part; one thread. RFC 1939, RFC 2449 (CAPA), RFC 2595 (STLS), RFC 3206 and
+// RFC 2449 (response codes), RFC 5034 (AUTH).
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -43,6 +43,7 @@ class ServerEngine final : public protocols::ServerEngine {
   Outcome DoStls(Request& request);
   Outcome DoUser(Request& request);
   Outcome DoPass(Request& request);
+  Outcome DoApop(Request& request);
   Outcome DoAuth(Request& request);
   Outcome DoNoop(Request& request);
   Outcome DoQuit(Request& request);

@@ -32,8 +32,8 @@ Secret& Secret::operator=(Secret&& other) noexcept {
 
 std::string_view Name(Mechanism mechanism) {
   static constexpr std::array<std::string_view, static_cast<size_t>(Mechanism::kCount)> kNames = {
-      "PLAIN",       "LOGIN",         "EXTERNAL", "XOAUTH2",  "OAUTHBEARER",
-      "SCRAM-SHA-1", "SCRAM-SHA-256", "CRAM-MD5", "cleartext"};
+      "PLAIN",       "LOGIN",         "EXTERNAL", "XOAUTH2",   "OAUTHBEARER",
+      "SCRAM-SHA-1", "SCRAM-SHA-256", "CRAM-MD5", "cleartext", "APOP"};
   return kNames[static_cast<size_t>(mechanism)];
 }
 

@@ -47,9 +47,11 @@ enum class Mechanism : uint8_t {
   kScramSha256,  // SASL SCRAM-SHA-256, RFC 7677
   kCramMd5,      // SASL CRAM-MD5, RFC 2195
   kProtocol,     // the protocol's own command: IMAP LOGIN, POP3 USER/PASS
+  kApop,         // the POP3 command, RFC 1939 §7; no SASL
   kCount
 };
-// Name returns the mechanism's name for logs and metric labels: that of SASL, or "cleartext".
+// Name returns the mechanism's name for logs and metric labels: that of SASL, "cleartext" or
+// "APOP".
 std::string_view Name(Mechanism mechanism);
 
 // IsToken says whether the password of such credentials is a bearer token.
@@ -70,7 +72,8 @@ std::string_view Name(Mechanism mechanism);
 // for whom the certificate stands, and there is no password. With kXoauth2 and kOauthbearer the
 // password is the bearer token, and the authentication identity is whom the client names. With a
 // relayed mechanism the password is the client's first message, which names the same identities;
-// with kCramMd5, where the server speaks first, all is empty.
+// with kCramMd5, where the server speaks first, all is empty. With kApop the password is the
+// client's digest of our greeting's timestamp and the password itself, in hexadecimal.
 struct Credentials {
   Mechanism mechanism = Mechanism::kPlain;
   std::string authorization_identity;

@@ -52,7 +52,8 @@ class MechanismSet {
 
 // Those that tell nobody a password.
 inline constexpr MechanismSet kPasswordless = {Mechanism::kExternal, Mechanism::kScramSha1,
-                                               Mechanism::kScramSha256, Mechanism::kCramMd5};
+                                               Mechanism::kScramSha256, Mechanism::kCramMd5,
+                                               Mechanism::kApop};
 
 // FindMechanism returns the mechanism of a SASL name (any case), or nothing when it isn't known.
 [[nodiscard]] std::optional<Mechanism> FindMechanism(std::string_view name);

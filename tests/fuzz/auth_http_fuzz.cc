@@ -20,7 +20,8 @@ void Require(bool condition) {
 }
 
 // Outcome is all that a caller acts on, as text.
-std::string Outcome(std::string_view bytes, size_t split, gatepost::protocols::Protocol protocol) {
+std::string Outcome(std::string_view bytes, size_t split, gatepost::protocols::Protocol protocol,
+                    bool needs_password) {
   HttpAnswer answer;
   HttpResponse response(
       [&](std::string_view name, std::string_view value) { answer.Take(name, value); });
@@ -35,7 +36,7 @@ std::string Outcome(std::string_view bytes, size_t split, gatepost::protocols::P
   }
   if (status == HttpResponse::Status::kMore) status = response.End();
   if (status == HttpResponse::Status::kMalformed) return "malformed";
-  auto meaning = answer.Finish(protocol);
+  auto meaning = answer.Finish(protocol, needs_password);
   if (!meaning) {
     Require(!meaning.error().empty());
     return "nonsense";
@@ -46,6 +47,8 @@ std::string Outcome(std::string_view bytes, size_t split, gatepost::protocols::P
           !gatepost::protocols::HasControl(verdict.message));
   Require(verdict.accepted || !verdict.message.empty() ||
           protocol != gatepost::protocols::Protocol::kSmtp);
+  Require(!verdict.accepted || !needs_password ||
+          (verdict.backend_password && !verdict.backend_password->empty()));
   std::string text = verdict.accepted ? "in " : "refused ";
   if (verdict.backend) {
     Require(verdict.accepted && verdict.backend->port != 0);
@@ -68,6 +71,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                          : gatepost::protocols::Protocol::kSmtp;
   const size_t split = size_t{data[1]} + 1;
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
-  Require(Outcome(bytes, bytes.size() + 1, protocol) == Outcome(bytes, split, protocol));
+  const bool needs_password = (data[0] & 2) != 0;
+  Require(Outcome(bytes, bytes.size() + 1, protocol, needs_password) ==
+          Outcome(bytes, split, protocol, needs_password));
   return 0;
 }

@@ -195,6 +195,7 @@ inline protocols::ServerFacts ServerFactsOf(uint8_t choice) {
     facts.mechanisms.Add(sasl::Mechanism::kScramSha256);
     facts.mechanisms.Add(sasl::Mechanism::kCramMd5);
   }
+  if ((choice & 128) != 0) facts.apop_timestamp = "<1.2@mail.example.org>";
   facts.limits.max_line_bytes = 256;
   facts.limits.max_literal_bytes = 512;
   return facts;

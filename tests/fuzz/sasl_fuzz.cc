@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "protocols/sasl/base64.h"
+#include "protocols/sasl/digest.h"
 #include "protocols/sasl/mechanisms.h"
 
 using namespace gatepost;  // NOLINT(google-build-using-namespace): one small program
@@ -19,6 +20,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     protocols::Buffer encoded;
     sasl::EncodeBase64(decoded.view(), encoded);
     if (encoded.view() != bytes) std::abort();
+  }
+
+  if (const auto digest = sasl::ParseDigest(sasl::Mechanism::kCramMd5, bytes)) {
+    protocols::Buffer written;
+    written << digest->authentication_identity << " " << digest->password.Reveal();
+    if (digest->authentication_identity.empty() || written.view() != bytes) std::abort();
   }
 
   const auto mechanism = (data[0] & 32) != 0   ? sasl::Mechanism::kScramSha256

@@ -91,10 +91,11 @@ class AuthService(HttpService):
 class Nginx:
     """Debian's nginx as a mail proxy for the same service; ports[protocol] are with implicit TLS."""
 
-    def __init__(self, service, client_ca, directives=""):
+    def __init__(self, service, client_ca, directives="", methods=None):
         self._ports = {protocol: Port() for protocol in ("imap", "pop3", "smtp")}
         self.ports = {protocol: port.number for protocol, port in self._ports.items()}
         directory = pathlib.Path(tempfile.mkdtemp(prefix="nginx-", dir=run_directory()))
+        methods = {**dict.fromkeys(self.ports, "plain"), **(methods or {})}
         servers = "".join(f"server {{ listen {HOST}:{port} ssl; protocol {protocol}; }}\n"
                           for protocol, port in self.ports.items())
         (directory / "nginx.conf").write_text(f"""\
@@ -109,9 +110,9 @@ mail {{
   server_name gate.example.test;
   auth_http {service.url};
   auth_http_pass_client_cert on;
-  imap_auth plain;
-  pop3_auth plain;
-  smtp_auth plain;
+  imap_auth {methods["imap"]};
+  pop3_auth {methods["pop3"]};
+  smtp_auth {methods["smtp"]};
   ssl_certificate {certificates().chain};
   ssl_certificate_key {certificates().key};
   ssl_protocols TLSv1.2 TLSv1.3;

@@ -688,7 +688,7 @@ pool = 'a'
 [pool.a]
 members = ['b:143']
 )", "C",
-     R"(g.toml:4:24: listener[1].mechanisms[2]: "SCRAM-SHA-256-PLUS" is not allowed; use any of "PLAIN", "LOGIN", "EXTERNAL", "XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-1", "SCRAM-SHA-256" and "CRAM-MD5", for example: mechanisms = ["PLAIN", "OAUTHBEARER"])"},
+     R"(g.toml:4:24: listener[1].mechanisms[2]: "SCRAM-SHA-256-PLUS" is not allowed; use any of "PLAIN", "LOGIN", "EXTERNAL", "XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-1", "SCRAM-SHA-256", "CRAM-MD5" and "APOP", for example: mechanisms = ["PLAIN", "OAUTHBEARER"])"},
     {"timeout_integer", R"([pool.a]
 members = ['b:143']
 connect_timeout = 5
@@ -869,7 +869,60 @@ addresses = ['127.0.0.1:143']
 mechanisms = ['CRAM-MD5']
 pool = 'a'
 )", "CP",
-     R"(g.toml:4:15: listener[1].mechanisms[1]: "CRAM-MD5" needs Dovecot as the authority for all users of this listener; remove it, or use, for example: [[authority]] with kind = "dovecot" and socket = "/run/dovecot/auth-client", and without domains)"},
+     R"(g.toml:4:15: listener[1].mechanisms[1]: "CRAM-MD5" needs an authority for all users of this listener that knows their passwords; remove it, or use, for example: [[authority]] with kind = "dovecot" and socket = "/run/dovecot/auth-client", or with kind = "http" and digest_mechanisms = ["CRAM-MD5"], and without domains)"},
+    {"cram_md5_that_the_service_does_not_check", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+mechanisms = ['PLAIN', 'CRAM-MD5']
+pool = 'a'
+[[authority]]
+kind = 'http'
+urls = ['http://a/']
+)", "CP",
+     R"(g.toml:4:24: listener[1].mechanisms[2]: "CRAM-MD5" needs an authority for all users of this listener that knows their passwords; remove it, or use, for example: [[authority]] with kind = "dovecot" and socket = "/run/dovecot/auth-client", or with kind = "http" and digest_mechanisms = ["CRAM-MD5"], and without domains)"},
+    {"apop_that_nobody_checks", R"([[listener]]
+protocol = 'pop3'
+addresses = ['127.0.0.1:110']
+mechanisms = ['APOP']
+pool = 'a'
+[[authority]]
+kind = 'http'
+urls = ['http://a/']
+digest_mechanisms = ['CRAM-MD5']
+)", "CP",
+     R"(g.toml:4:15: listener[1].mechanisms[1]: "APOP" needs an authority that knows the passwords; remove it, or use, for example: [[authority]] with kind = "http" and digest_mechanisms = ["APOP"])"},
+    {"apop_of_another_protocol", R"([[listener]]
+protocol = 'imap'
+addresses = ['127.0.0.1:143']
+mechanisms = ['APOP']
+pool = 'a'
+)", "CP",
+     R"(g.toml:4:15: listener[1].mechanisms[1]: "APOP" is a command of POP3; remove it, or use, for example: "CRAM-MD5")"},
+    {"digest_mechanism_that_is_none", R"([[authority]]
+kind = 'http'
+urls = ['http://a/']
+digest_mechanisms = ['SCRAM-SHA-1']
+)", "CLP",
+     R"(g.toml:4:22: authority[1].digest_mechanisms[1]: "SCRAM-SHA-1" is not allowed; use any of "CRAM-MD5" and "APOP", for example: digest_mechanisms = ["CRAM-MD5", "APOP"])"},
+    {"digest_mechanisms_of_another_kind", R"([[authority]]
+kind = 'dovecot'
+socket = '/s'
+digest_mechanisms = ['CRAM-MD5']
+)", "CLP",
+     R"(g.toml:4:21: authority[1].digest_mechanisms: has no effect with kind = "dovecot"; remove it, or use kind = "http")"},
+    {"apop_without_pop3", R"([[authority]]
+kind = 'http'
+urls = ['http://a/']
+digest_mechanisms = ['CRAM-MD5', 'APOP']
+)", "CLP",
+     R"(g.toml:4:34: authority[1].digest_mechanisms[2]: "APOP" has no effect, since it decides about no listener with protocol = "pop3"; remove it, or use, for example: "CRAM-MD5")"},
+    {"cram_md5_for_some_domains", R"([[authority]]
+kind = 'http'
+urls = ['http://a/']
+domains = ['example.org']
+digest_mechanisms = ['CRAM-MD5']
+)", "CLP",
+     R"(g.toml:5:22: authority[1].digest_mechanisms[1]: "CRAM-MD5" has no effect, since the server speaks before it knows for whom: the authority must be the first one of a listener, and without domains; remove it, or put the authority first)"},
     {"authority_file_without_effect", R"([[authority]]
 kind = 'backend'
 file = 'p'

@@ -135,6 +135,7 @@ std::string FileWith(const Row& row) {
       tables[heading] = {{"kind", "kind = 'dovecot'"}, {"socket", "socket = '/s'"}};
     }
   }
+  if (row.name == "digest_mechanisms") tables["[[listener]]"]["protocol"] = "protocol = 'pop3'";
   if (row.table == "authority" && row.name == "listeners") {
     tables["[[listener]]"]["name"] = "name = 'imap-993'";
   }

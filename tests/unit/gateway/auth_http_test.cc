@@ -18,7 +18,8 @@ using protocols::Protocol;
 
 std::string TextOf(const Request& request, const QuestionOptions& options = {}) {
   const Question question = MakeQuestion(request, options);
-  return std::string(question.before.view()) + "(Client-Host)\r\n" +
+  return std::string(Whose(request.credentials, request.challenge).view()) +
+         std::string(question.before.view()) + "(Client-Host)\r\n" +
          std::string(question.after.view());
 }
 
@@ -64,6 +65,22 @@ TEST_F(QuestionTest, HasTheFieldsOfNginxInTheirOrder) {
             "Auth-SSL: on\r\nAuth-SSL-Protocol: TLSv1.3\r\n"
             "Auth-SSL-Cipher: TLS_AES_128_GCM_SHA256\r\n"
             "Auth-Port: 993\r\nX-Key: a b\r\nclient-port: 1\r\n");
+}
+
+// nginx: src/mail/ngx_mail_auth_http_module.c
+TEST_F(QuestionTest, SaysWhatADigestIsOf) {
+  const std::pair<sasl::Mechanism, std::string> cases[] = {{sasl::Mechanism::kApop, "apop"},
+                                                           {sasl::Mechanism::kCramMd5, "cram-md5"}};
+  for (const auto& [mechanism, method] : cases) {
+    credentials_ = test::Login("al ice", "00ff", mechanism);
+    request_.challenge = "<1.2@mail.example.org>";
+    EXPECT_TRUE(TextOf(request_).starts_with(
+        "Auth-Method: " + method +
+        "\r\nAuth-User: al%20ice\r\nAuth-Pass: 00ff\r\nAuth-Salt: <1.2@mail.example.org>\r\n"
+        "Auth-Protocol: imap\r\n"));
+  }
+  request_.challenge = {};
+  EXPECT_EQ(TextOf(request_).find("Auth-Salt"), std::string::npos);
 }
 
 TEST_F(QuestionTest, EncodesWhateverCouldBeMisread) {
@@ -115,10 +132,11 @@ TEST_F(QuestionTest, TellsOfTheClientsCertificateWhereOneWasAskedFor) {
 using Fields = std::vector<std::pair<std::string, std::string>>;
 
 tl::expected<HttpAnswer::Meaning, std::string> Read(const Fields& fields,
-                                                    Protocol protocol = Protocol::kImap) {
+                                                    Protocol protocol = Protocol::kImap,
+                                                    bool needs_password = false) {
   HttpAnswer answer;
   for (const auto& [name, value] : fields) answer.Take(name, value);
-  return answer.Finish(protocol);
+  return answer.Finish(protocol, needs_password);
 }
 
 TEST(HttpAnswer, LetsIn) {
@@ -157,6 +175,21 @@ TEST(HttpAnswer, Refuses) {
   EXPECT_EQ(Read({{"Auth-Status", "no"}}, Protocol::kSmtp)->verdict.message, "535 5.7.8 no");
   EXPECT_EQ(Read({{"Auth-Status", "no"}, {"Auth-Wait", "4294967295"}})->verdict.wait,
             std::chrono::seconds(600));
+}
+
+TEST(HttpAnswer, MustTellAPasswordWhereTheClientHasShownNone) {
+  for (const Fields& fields :
+       {Fields{{"Auth-Status", "OK"}}, Fields{{"Auth-Status", "OK"}, {"Auth-Pass", ""}}}) {
+    const auto meaning = Read(fields, Protocol::kPop3, true);
+    ASSERT_FALSE(meaning);
+    EXPECT_EQ(meaning.error(), "did not send password: there is no Auth-Pass");
+    EXPECT_TRUE(Read(fields, Protocol::kPop3, false));
+  }
+  const auto meaning =
+      Read({{"Auth-Status", "OK"}, {"Auth-Pass", "secret"}}, Protocol::kPop3, true);
+  ASSERT_TRUE(meaning);
+  EXPECT_EQ(meaning->verdict.backend_password->Reveal(), "secret");
+  EXPECT_TRUE(Read({{"Auth-Status", "no"}}, Protocol::kPop3, true));  // nobody is logged in
 }
 
 TEST(HttpAnswer, Waits) {

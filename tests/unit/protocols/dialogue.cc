@@ -123,6 +123,8 @@ bool ReadFacts(std::string_view text, protocols::ServerFacts& facts) {
         rest.remove_prefix(std::min(domain.size() + 1, rest.size()));
       }
       facts.local_domains = std::make_shared<const std::vector<std::string>>(std::move(domains));
+    } else if (fact.starts_with("apop=")) {
+      facts.apop_timestamp = fact.substr(5);
     } else if (fact == "proxy=trusted") {
       facts.trusted_proxy = true;
     } else if (fact.starts_with("mechanisms=")) {

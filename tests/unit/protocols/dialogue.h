@@ -3,9 +3,9 @@
 // A dialogue is text, one step a line:
 //   # comment                       "# no-split" alone on a line: run it unsplit only
 //   facts: tls=active|offered|none cleartext=allow|deny [bare_newline=reject|normalize]
-//          [external=USER] [mechanisms=A,B] [local=DOMAIN,DOMAIN] [capabilities=A,B C,D]
-//          one line; capabilities go to its end;
-//          USER is for whom the client's certificate stands, once TLS is active
+//          [external=USER] [apop=TIMESTAMP] [mechanisms=A,B] [local=DOMAIN,DOMAIN]
+//          [capabilities=A,B C,D] one line; capabilities go to its end; USER is for whom the
+//          client's certificate stands, once TLS is active
 //   c -> TEXT                       the client sends TEXT and CRLF
 //   c raw> TEXT                     the client sends these bytes: \r \n \0 \t \\ \xNN
 //   c <- TEXT                       the server sends exactly this line

@@ -6,6 +6,7 @@
 
 #include "protocols/sasl/base64.h"
 #include "protocols/sasl/credentials.h"
+#include "protocols/sasl/digest.h"
 #include "protocols/sasl/mechanisms.h"
 #include "protocols/sasl/oauth.h"
 #include "protocols/sasl/scram.h"
@@ -76,6 +77,7 @@ TEST(SaslMechanism, IsFoundInAnyCase) {
   EXPECT_EQ(FindMechanism("LOGIN"), Mechanism::kLogin);
   EXPECT_EQ(FindMechanism("scram-sha-256"), Mechanism::kScramSha256);
   EXPECT_FALSE(FindMechanism("SCRAM-SHA-256-PLUS"));
+  EXPECT_FALSE(FindMechanism("APOP"));  // a command, no SASL
   EXPECT_FALSE(FindMechanism("cleartext"));
   EXPECT_FALSE(FindMechanism(""));
   EXPECT_EQ(Name(Mechanism::kProtocol), "cleartext");
@@ -266,6 +268,25 @@ TEST(Scram, RefusesMalformedMessagesAndChannelBinding) {
     EXPECT_FALSE(ParseScramFirst(Mechanism::kScramSha256, message)) << message;
   }
   EXPECT_FALSE(ParseScramFirst(Mechanism::kScramSha256, "n,,n=user,r=" + std::string(3000, 'x')));
+}
+
+// RFC 2195 §3, RFC 1939 §7
+TEST(Digest, IsANameAndAnMd5) {
+  const auto tim = ParseDigest(Mechanism::kCramMd5, "tim b913a602c7eda7a495b4e6e7334d3890");
+  ASSERT_TRUE(tim);
+  EXPECT_EQ(tim->mechanism, Mechanism::kCramMd5);
+  EXPECT_EQ(tim->authentication_identity, "tim");
+  EXPECT_EQ(tim->authorization_identity, "");
+  EXPECT_EQ(tim->password.Reveal(), "b913a602c7eda7a495b4e6e7334d3890");
+  const std::string digest = " C4C9334bac560ecc979e58001b3e22fb";
+  EXPECT_EQ(ParseDigest(Mechanism::kApop, " a  b" + digest)->authentication_identity, " a  b");
+  for (const std::string& message :
+       {std::string(), digest, digest.substr(1), "tim" + digest + "0", "tim" + digest.substr(0, 32),
+        "tim" + digest.substr(1), "tim" + digest + " ", "ti\nm" + digest, "ti\rm" + digest,
+        std::string("ti") + '\0' + digest, "tim\t" + digest.substr(1),
+        "tim" + digest.substr(0, 32) + "g"}) {
+    EXPECT_FALSE(ParseDigest(Mechanism::kApop, message)) << message;
+  }
 }
 
 TEST(CramMd5, BeginsWithTheServer) {
