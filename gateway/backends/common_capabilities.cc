@@ -25,8 +25,11 @@ Line Split(std::string_view line) {
   return {line.substr(0, space), line.substr(std::min(space + 1, line.size()))};
 }
 
-std::optional<uint64_t> Number(std::string_view text) {
+// RFC 1870 §4: a SIZE without a number, or with 0, sets no limit.
+std::optional<uint64_t> Limit(const Line& size) {
   uint64_t number = 0;
+  const std::string_view text = size.arguments;
+  if (text.empty()) return number;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
   return number;
@@ -48,13 +51,13 @@ std::optional<std::string> Common(const Line& a, const Line& b) {
     if (!a.arguments.empty()) common.append(" ").append(a.arguments);
     return common;
   }
-  const auto number_a = Number(a.arguments);
-  const auto number_b = Number(b.arguments);
-  if (number_a && number_b) {
-    // RFC 1870 §4: "SIZE 0" sets no limit.
-    const uint64_t smaller = *number_a == 0   ? *number_b
-                             : *number_b == 0 ? *number_a
-                                              : std::min(*number_a, *number_b);
+  if (EqualsIgnoreCase(a.keyword, "SIZE")) {
+    const auto limit_a = Limit(a);
+    const auto limit_b = Limit(b);
+    if (!limit_a || !limit_b) return std::nullopt;
+    const uint64_t smaller = *limit_a == 0   ? *limit_b
+                             : *limit_b == 0 ? *limit_a
+                                             : std::min(*limit_a, *limit_b);
     return common + " " + std::to_string(smaller);
   }
   for (std::string_view words = a.arguments; !words.empty();) {

@@ -7,8 +7,8 @@
 namespace gatepost::backends {
 
 // CommonCapabilities returns the lines of `a` that `b` has, too, in the order of `a`. Of two lines
-// that differ behind the same keyword ("SASL PLAIN LOGIN" and "SASL PLAIN", "SIZE 100" and "SIZE
-// 50") the words that both have are kept, or the smaller number; nothing, where nothing is common.
+// that differ behind the same keyword ("SASL PLAIN LOGIN" and "SASL PLAIN") the words that both
+// have are kept, of SIZE the smaller limit; nothing, where nothing is common.
 [[nodiscard]] protocols::Capabilities CommonCapabilities(const protocols::Capabilities& a,
                                                          const protocols::Capabilities& b);
 

@@ -5,6 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "protocols/smtp/inbound.h"
 
+#include "gateway/backends/common_capabilities.h"
 #include "gateway/session/login.h"
 #include "gateway/session/session.h"
 #include "gateway/worker.h"
@@ -16,7 +17,8 @@ std::shared_ptr<const protocols::Capabilities> Session::InboundCapabilities() co
   if (listener_.inbound_pool == listener_.pool) return ours;
   const auto theirs = listener_.inbound_pool->capabilities();
   if (!ours || !theirs) return nullptr;
-  return std::make_shared<const protocols::Capabilities>(smtp::CommonKeywords(*ours, *theirs));
+  return std::make_shared<const protocols::Capabilities>(
+      backends::CommonCapabilities(*ours, *theirs));
 }
 
 Session::Wait Session::BeginInbound() {

@@ -2,7 +2,6 @@
 #include "protocols/smtp/inbound.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "protocols/line_framer.h"
 
@@ -229,31 +228,6 @@ std::optional<std::string> WithoutAuthParameter(std::string_view mail_argument) 
 
 std::string_view HelloName(std::string_view client_name) {
   return client_name.substr(0, client_name.find_first_of(kBlanks));
-}
-
-protocols::Capabilities CommonKeywords(const protocols::Capabilities& one,
-                                       const protocols::Capabilities& other) {
-  // 0 stands for no limit, RFC 1870 §3.
-  const auto size_of = [](std::string_view line) {
-    uint64_t size = 0;
-    const size_t digits = std::min(line.find_first_of("0123456789"), line.size());
-    std::from_chars(line.data() + digits, line.data() + line.size(), size);
-    return size == 0 ? UINT64_MAX : size;
-  };
-  protocols::Capabilities common;
-  for (const std::string& line : one) {
-    const std::string_view name = KeywordName(line);
-    const auto found = std::find_if(other.begin(), other.end(), [&](const std::string& candidate) {
-      return EqualsIgnoreCase(KeywordName(candidate), name);
-    });
-    if (found == other.end()) continue;
-    if (EqualsIgnoreCase(line, *found)) {
-      common.push_back(line);
-    } else if (EqualsIgnoreCase(name, "SIZE")) {
-      common.push_back(size_of(line) <= size_of(*found) ? line : *found);
-    }
-  }
-  return common;
 }
 
 }  // namespace gatepost::smtp

@@ -57,9 +57,4 @@ struct Recipient {
 // the first word of it. Empty: nothing that could be told.
 [[nodiscard]] std::string_view HelloName(std::string_view client_name);
 
-// CommonKeywords returns the EHLO keyword lines that both backends have, so that what a client is
-// offered is true whichever it will speak to: of SIZE the smaller, of others that differ none.
-[[nodiscard]] protocols::Capabilities CommonKeywords(const protocols::Capabilities& one,
-                                                     const protocols::Capabilities& other);
-
 }  // namespace gatepost::smtp

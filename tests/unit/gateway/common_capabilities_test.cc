@@ -30,7 +30,10 @@ TEST(CommonCapabilities, KeepTheSmallerSize) {
   EXPECT_EQ(CommonCapabilities({"SIZE 100"}, {"SIZE 50"}), (Capabilities{"SIZE 50"}));
   EXPECT_EQ(CommonCapabilities({"SIZE 0"}, {"SIZE 50"}), (Capabilities{"SIZE 50"}));
   EXPECT_EQ(CommonCapabilities({"SIZE 50"}, {"SIZE 0"}), (Capabilities{"SIZE 50"}));
-  EXPECT_EQ(CommonCapabilities({"SIZE"}, {"SIZE 50"}), Capabilities{});
+  EXPECT_EQ(CommonCapabilities({"SIZE"}, {"size 50"}), (Capabilities{"SIZE 50"}));
+  EXPECT_EQ(CommonCapabilities({"SIZE 50"}, {"SIZE many"}), Capabilities{});
+  EXPECT_EQ(CommonCapabilities({"DELIVERBY 10", "VRFY"}, {"VRFY", "DELIVERBY 20"}),
+            (Capabilities{"VRFY"}));
 }
 
 }  // namespace

@@ -61,15 +61,5 @@ TEST(SmtpInbound, TellsTheFirstWordOfAHelloName) {
   EXPECT_EQ(HelloName(""), "");
 }
 
-TEST(SmtpInbound, OffersWhatBothBackendsHave) {
-  using Lines = protocols::Capabilities;
-  EXPECT_EQ(CommonKeywords(Lines{"SIZE 2000", "PIPELINING", "DSN", "DELIVERBY 10", "VRFY"},
-                           Lines{"pipelining", "SIZE 1000", "CHUNKING", "DELIVERBY 20", "VRFY"}),
-            (Lines{"SIZE 1000", "PIPELINING", "VRFY"}));
-  EXPECT_EQ(CommonKeywords(Lines{"SIZE"}, Lines{"SIZE 5"}), Lines{"SIZE 5"});
-  EXPECT_EQ(CommonKeywords(Lines{"SIZE 5"}, Lines{"SIZE 0"}), Lines{"SIZE 5"});
-  EXPECT_EQ(CommonKeywords(Lines{}, Lines{"SIZE 5"}), Lines{});
-}
-
 }  // namespace
 }  // namespace gatepost::smtp
