@@ -1,5 +1,6 @@
 # What an operator looks at: metrics, health, the log.
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
 import json
 import re
 import shutil
@@ -78,6 +79,18 @@ class Admin(GatewayTestCase):
             family = re.sub(r"_(bucket|sum|count)$", "", name)
             self.assertRegex(text, rf"(?m)^# HELP {family} \S")
             self.assertRegex(text, rf"(?m)^# TYPE {family} (counter|gauge|histogram)$")
+
+    def test_descriptors_are_counted(self):
+        def count():
+            return sum(value for name, _, value in self.gate.metrics().series
+                       if name == "process_open_fds")
+        before = count()
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(self.gate.connect("imaps"))
+            self.gate.wait_active(20)
+            self.assertAlmostEqual(count() - before, 20, delta=2)  # the scrapes have theirs, too
+        self.gate.wait_active(0)
 
     def test_a_session_is_counted(self):
         before = self.gate.metrics()
