@@ -27,6 +27,11 @@ config::Throttle Limits(uint32_t address, uint32_t user, uint32_t pair) {
   return settings;
 }
 
+// Failures are known again by 16 bits of a hash: with the same key, they are always the same.
+sasl::Secret Key() {
+  return sasl::Secret("the key of these tests");
+}
+
 net::Address At(const std::string& host) {
   return *net::Address::Parse(host, 1);
 }
@@ -49,7 +54,7 @@ Throttle::Failure Guess(Throttle& throttle, const net::Address& client, const st
 }
 
 TEST(Throttle, RefusesAPairThatFailsTooOften) {
-  Throttle throttle(Limits(50, 100, 10));
+  Throttle throttle(Limits(50, 100, 10), Key());
   const auto client = At("192.0.2.1");
   EXPECT_TRUE(Guess(throttle, client, "alice", 9, kStart).begun.empty());
   EXPECT_EQ(throttle.Refuses(client, "alice", kStart), std::nullopt);
@@ -61,7 +66,7 @@ TEST(Throttle, RefusesAPairThatFailsTooOften) {
 }
 
 TEST(Throttle, RefusesANetworkThatGuessesManyUsers) {
-  Throttle throttle(Limits(50, 100, 10));
+  Throttle throttle(Limits(50, 100, 10), Key());
   for (int i = 0; i < 50; ++i) {
     EXPECT_EQ(throttle.Refuses(At("2001:db8::1"), "x", kStart), std::nullopt) << i;
     const std::string host = "2001:db8::" + std::to_string(i);
@@ -72,14 +77,14 @@ TEST(Throttle, RefusesANetworkThatGuessesManyUsers) {
 }
 
 TEST(Throttle, RefusesAUserThatManyNetworksGuess) {
-  Throttle throttle(Limits(50, 100, 10));
+  Throttle throttle(Limits(50, 100, 10), Key());
   for (uint32_t i = 0; i < 100; ++i) Guess(throttle, Nth(i), "alice", 1, kStart);
   EXPECT_EQ(throttle.Refuses(Nth(1000), "alice", kStart), Scope::kUser);
   EXPECT_EQ(throttle.Refuses(Nth(1), "bob", kStart), std::nullopt);
 }
 
 TEST(Throttle, ForgetsHalfInAHalfLife) {
-  Throttle throttle(Limits(0, 0, 10));
+  Throttle throttle(Limits(0, 0, 10), Key());
   const auto client = At("192.0.2.1");
   Guess(throttle, client, "alice", 10, kStart);
   EXPECT_EQ(throttle.Refuses(client, "alice", kStart + 29 * kMinute), Scope::kPair);
@@ -94,7 +99,7 @@ TEST(Throttle, ForgetsHalfInAHalfLife) {
 }
 
 TEST(Throttle, BeginsARefusalOnce) {
-  Throttle throttle(Limits(0, 0, 3));
+  Throttle throttle(Limits(0, 0, 3), Key());
   const auto client = At("192.0.2.1");
   EXPECT_EQ(Guess(throttle, client, "alice", 3, kStart).begun.size(), 1U);
   // Attempts that were under way: they lengthen it by one half-life at most.
@@ -106,7 +111,7 @@ TEST(Throttle, BeginsARefusalOnce) {
 // Nobody asked in between: where a user is at home its network's and its own refusals are not
 // looked at.
 TEST(Throttle, BeginsARefusalAnewWhenTheFirstIsOver) {
-  Throttle throttle(Limits(0, 10, 0));
+  Throttle throttle(Limits(0, 10, 0), Key());
   EXPECT_EQ(Guess(throttle, At("192.0.2.1"), "alice", 10, kStart).begun, std::vector{Scope::kUser});
   const uint64_t later = kStart + 70 * kMinute;  // two are left
   EXPECT_TRUE(Guess(throttle, At("192.0.2.1"), "alice", 5, later).begun.empty());
@@ -115,7 +120,7 @@ TEST(Throttle, BeginsARefusalAnewWhenTheFirstIsOver) {
 }
 
 TEST(Throttle, CountsTheSamePasswordOnce) {
-  Throttle throttle(Limits(10, 10, 10));
+  Throttle throttle(Limits(10, 10, 10), Key());
   const auto client = At("192.0.2.1");
   for (int i = 0; i < 1000; ++i) {
     // A telephone, a tablet and a laptop that have not heard of the new password.
@@ -134,7 +139,7 @@ TEST(Throttle, CountsTheSamePasswordOnce) {
 }
 
 TEST(Throttle, ASuccessForgivesThePairAndNoOther) {
-  Throttle throttle(Limits(50, 100, 10));
+  Throttle throttle(Limits(50, 100, 10), Key());
   const auto client = At("192.0.2.1");
   Guess(throttle, client, "alice", 9, kStart);
   Guess(throttle, client, "bob", 9, kStart);
@@ -149,7 +154,7 @@ TEST(Throttle, ASuccessForgivesThePairAndNoOther) {
 }
 
 TEST(Throttle, SparesAUserWhereItIsAtHome) {
-  Throttle throttle(Limits(50, 100, 10));
+  Throttle throttle(Limits(50, 100, 10), Key());
   const auto home = At("192.0.2.1");
   throttle.Succeeded(home, "alice", kStart);
   for (uint32_t i = 0; i < 200; ++i) Guess(throttle, Nth(i), "alice", 1, kStart);
@@ -170,7 +175,7 @@ TEST(Throttle, SparesAUserWhereItIsAtHome) {
 }
 
 TEST(Throttle, WeighsFailuresByHowNearTheyAreToALimit) {
-  Throttle throttle(Limits(50, 100, 10));
+  Throttle throttle(Limits(50, 100, 10), Key());
   EXPECT_EQ(Guess(throttle, At("192.0.2.1"), "alice", 1, kStart).weight, 1U);
   EXPECT_EQ(Guess(throttle, At("192.0.2.1"), "alice", 3, kStart).weight, 4U);
   for (int i = 0; i < 24; ++i) {
@@ -182,20 +187,20 @@ TEST(Throttle, WeighsFailuresByHowNearTheyAreToALimit) {
 TEST(Throttle, LeavesExemptNetworksAlone) {
   config::Throttle settings = Limits(2, 2, 2);
   settings.exempt_networks = {*config::ParseNetwork("192.0.2.0/24")};
-  Throttle throttle(settings);
+  Throttle throttle(settings, Key());
   EXPECT_EQ(Guess(throttle, At("192.0.2.1"), "alice", 100, kStart).weight, 0U);
   EXPECT_EQ(throttle.Refuses(At("192.0.2.1"), "alice", kStart), std::nullopt);
   EXPECT_EQ(throttle.Refuses(At("198.51.100.1"), "alice", kStart), std::nullopt);
 }
 
 TEST(Throttle, HasLimitsThatCanBeTurnedOff) {
-  Throttle throttle(Limits(0, 0, 0));
+  Throttle throttle(Limits(0, 0, 0), Key());
   EXPECT_EQ(Guess(throttle, At("192.0.2.1"), "alice", 1000, kStart).weight, 0U);
   EXPECT_EQ(throttle.Refuses(At("192.0.2.1"), "alice", kStart), std::nullopt);
 }
 
 TEST(Throttle, TakesTheSameMemoryForAMillionAddresses) {
-  Throttle throttle(Limits(10, 100, 10));
+  Throttle throttle(Limits(10, 100, 10), Key());
   const size_t bytes = throttle.bytes();
   EXPECT_LE(bytes, size_t{6} * 1024 * 1024 + 32 * 1024);
   const auto guesser = At("192.0.2.1");
@@ -216,7 +221,7 @@ TEST(Throttle, TakesTheSameMemoryForAMillionAddresses) {
 }
 
 TEST(Throttle, IsSharedByThreads) {
-  Throttle throttle(Limits(4000, 4000, 4000));
+  Throttle throttle(Limits(4000, 4000, 4000), Key());
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&throttle] {
