@@ -122,12 +122,19 @@ class NothingIsRelayed(InboundTestCase):
 class AMailExchanger(InboundTestCase):
     """Postfix as it stands at the edge, behind the PROXY protocol."""
 
+    method = "proxy-v2"
+    sources = (("127.0.0.1", "127.0.0.61"), ("::1", "::1"))
+
+    @classmethod
+    def port(cls):
+        return backends.smtp_mx_port
+
     @classmethod
     def setUpClass(cls):
         cls.share({"mx": mx_listener()}, {
             "outgoing": pools(backends)["outgoing"],
-            "mx": {"members": [address(backends.smtp_mx_port)], "login": "none",
-                   "forward_client_address": "proxy-v2"}}, ipv6=True)
+            "mx": {"members": [address(cls.port())], "login": "none",
+                   "forward_client_address": cls.method}}, ipv6=True)
         cls.gate.wait_capabilities()
 
     def deliver(self, wire, subject):
@@ -143,7 +150,7 @@ class AMailExchanger(InboundTestCase):
         return found.replace("\n\t", " ").replace("\r", "")
 
     def test_the_backend_sees_the_client(self):
-        for host, source in (("127.0.0.1", "127.0.0.61"), ("::1", "::1")):
+        for host, source in self.sources:
             for tls in (False, True):
                 subject = f"outside-{source}-{tls}".replace(":", "")
                 with self.subTest(subject), self.gate.connect("mx", host=host,
@@ -161,6 +168,8 @@ class AMailExchanger(InboundTestCase):
                     hello = "second.example" if tls else "first.example"
                     literal = source if host == "127.0.0.1" else f"IPv6:{source}"
                     self.assertIn(f"from {hello} (unknown [{literal}])", self.received(subject))
+                    self.assertIn(f"client=unknown[{source}]",
+                                  backends.postfix_log.read_text(errors="replace"))
                     line = self.gate.wait_log(event="session", pool="mx")[-1]
                     self.assertEqual(line["login"], "none")
                     self.assertNotIn("user", line)
@@ -173,6 +182,23 @@ class AMailExchanger(InboundTestCase):
             self.assertTrue(wire.command("MAIL FROM:<a@elsewhere.example> SIZE=99999999999")
                             .startswith("552"))
             wire.command("QUIT")
+
+
+class AMailExchangerThatIsTold(AMailExchanger):
+    """One that takes XCLIENT from the gateway, and mail from loopback's IPv4 addresses."""
+
+    method = "native"
+    sources = (("127.0.0.1", "127.0.0.62"),)
+
+    @classmethod
+    def port(cls):
+        return backends.smtp_noauth_port
+
+    def test_it_believes_the_gateway(self):
+        with self.stranger(source="127.0.0.63") as wire:
+            self.assertTrue(wire.command("RCPT TO:<bob@example.test>").startswith("250"))
+            wire.command("QUIT")
+        self.assertEqual(self.gate.metrics().value("backend_forwarding_trusted", backend="mx"), 1)
 
 
 class ABackendOfTheTests(InboundTestCase):
