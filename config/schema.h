@@ -288,6 +288,7 @@ struct Throttle {
   std::vector<Network> exempt_networks;
   // Where failures are shared with other gateways; nothing: they are not.
   std::optional<ServiceSocket> redis;
+  std::optional<std::string> redis_user;  // default: that of requirepass
   std::optional<std::filesystem::path> redis_password_file;
   std::optional<std::filesystem::path> shared_key_file;  // needed with it
   bool operator==(const Throttle&) const = default;

@@ -26,13 +26,6 @@ constexpr std::string_view kMembers =
     "\"HOST:PORT\" (IPv6 in brackets), \"dns:NAME:PORT\" for all addresses of a name, each with a "
     "weight from 1 to 100 where it is not 1 (\"HOST:PORT weight=N\"), or \"srv:NAME\"";
 
-// IsAccount: what every protocol can carry as a user's name.
-bool IsAccount(std::string_view text) {
-  return !text.empty() && text.size() <= 255 && std::none_of(text.begin(), text.end(), [](char c) {
-    return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-  });
-}
-
 bool IsServerName(std::string_view text) {
   return IsHostName(text) || IsAddressLiteral(text);
 }
@@ -220,8 +213,7 @@ Table<Pool> PoolTable() {
               "How the password is presented: as the backend offers it; by SASL PLAIN; by "
               "SASL LOGIN (SMTP) or the protocol's own command (IMAP, POP3); or as a bearer "
               "token."),
-          TextField("master_user", &Pool::master_user, IsAccount,
-                    "1 to 255 characters, none of them a control character", "\"gatepost\"",
+          TextField("master_user", &Pool::master_user, IsAccount, kAccount, "\"gatepost\"",
                     "Account that may act for every user (SASL PLAIN's authorization identity); "
                     "with login = \"same\" used for clients that tell no password.")
               .Default("none"),
@@ -234,8 +226,7 @@ Table<Pool> PoolTable() {
                     "Log master_user in by a name of the user, this, and master_user (Dovecot's "
                     "auth_master_user_separator), rather than by an authorization identity.")
               .Default("none"),
-          TextField("account", &Pool::account, IsAccount,
-                    "1 to 255 characters, none of them a control character", "\"relay\"",
+          TextField("account", &Pool::account, IsAccount, kAccount, "\"relay\"",
                     "The one account of login = \"fixed\"; required with it, and only then.")
               .Default("none"),
           PathField("account_password_file", &Pool::account_password_file,
@@ -361,6 +352,12 @@ Table<Limits> LimitsTable() {
 }
 
 }  // namespace
+
+bool IsAccount(std::string_view text) {
+  return !text.empty() && text.size() <= 255 && std::none_of(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+  });
+}
 
 SchemaTables::SchemaTables()
     : top{"",

@@ -22,6 +22,11 @@ struct Table {
 [[nodiscard]] Table<Throttle> ThrottleTable();
 [[nodiscard]] Table<Policy> PolicyTable();
 
+// IsAccount: what every protocol can carry as a user's name.
+[[nodiscard]] bool IsAccount(std::string_view text);
+inline constexpr std::string_view kAccount =
+    "1 to 255 characters, none of them a control character";
+
 inline constexpr std::string_view kNetworks =
     "IP networks with their prefix's length, or addresses; no bits may be set behind the prefix";
 

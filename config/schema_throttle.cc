@@ -37,9 +37,13 @@ Table<Throttle> ThrottleTable() {
                       "Redis or Valkey by which gateways tell each other of failures; needs "
                       "shared_key_file.")
               .Default("none: each gateway counts for itself"),
+          TextField("redis_user", &Throttle::redis_user, IsAccount, kAccount, "\"gatepost\"",
+                    "User of that Redis (ACL, from version 6 on); needs redis_password_file.")
+              .Default("none: Redis' default user"),
           PathField("redis_password_file", &Throttle::redis_password_file,
                     "\"/etc/gatepost/redis-password\"",
-                    "Its first line is the password of that Redis (requirepass).")
+                    "Its first line is the password of redis_user, or of that Redis "
+                    "(requirepass).")
               .Default("none"),
           PathField("shared_key_file", &Throttle::shared_key_file, "\"/etc/gatepost/throttle.key\"",
                     "Its first line is a secret of 16 bytes or more, the same for all gateways, "
@@ -56,7 +60,13 @@ void CheckThrottle(const Config& config, Findings& findings) {
                  "(openssl rand -hex 32), for example: shared_key_file = "
                  "\"/etc/gatepost/throttle.key\"");
   }
-  for (const std::string key : {"throttle.redis_password_file", "throttle.shared_key_file"}) {
+  if (config.throttle.redis_user && !findings.Has("throttle.redis_password_file")) {
+    findings.Add(findings.PlaceOf("throttle.redis_user"), "throttle.redis_user",
+                 "needs the user's password, for example: redis_password_file = "
+                 "\"/etc/gatepost/redis-password\"");
+  }
+  for (const std::string key :
+       {"throttle.redis_user", "throttle.redis_password_file", "throttle.shared_key_file"}) {
     if (!findings.Has(key) || config.throttle.redis) continue;
     findings.Add(findings.PlaceOf(key), key,
                  "has no effect without redis; remove it, or add, for example: redis = "

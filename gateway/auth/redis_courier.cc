@@ -69,6 +69,7 @@ void RedisCourier::Free::operator()(redisReply* reply) const {
 RedisCourier::RedisCourier(const config::Throttle& settings, const sasl::Secret& password,
                            Throttle& throttle, std::shared_ptr<observe::Log> log)
     : socket_(settings.redis.value_or(config::ServiceSocket{})),
+      user_(settings.redis_user.value_or("")),
       password_(password.Clone()),
       half_life_ms_(static_cast<uint64_t>(settings.half_life.count())),
       origin_(Random()),
@@ -133,7 +134,7 @@ bool RedisCourier::Connect() {
     return false;
   }
   redisSetTimeout(redis_.get(), kAnswerTimeout);
-  if (!password_.empty() && !Ask({"AUTH", std::string(password_.Reveal())})) return false;
+  if (!LogIn()) return false;
   const Reply time = Ask({"TIME"});
   if (!time) return false;
   if (!IsArray(time.get(), 2)) {
@@ -147,6 +148,14 @@ bool RedisCourier::Connect() {
     last_ = std::to_string(redis_now_ms_ - std::min(redis_now_ms_, oldest)) + "-0";
   }
   return true;
+}
+
+bool RedisCourier::LogIn() {
+  if (password_.empty()) return true;
+  Words words = {"AUTH"};
+  if (!user_.empty()) words.push_back(user_);
+  words.emplace_back(password_.Reveal());
+  return Ask(words) != nullptr;
 }
 
 bool RedisCourier::Send() {

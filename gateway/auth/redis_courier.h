@@ -50,8 +50,10 @@ class RedisCourier final : public Throttle::Courier {
   using Words = std::vector<std::string>;
 
   void Run();
-  // Connect, Send and Read return false when Redis does not do what it should; problem_ says why.
+  // Connect, LogIn, Send and Read return false when Redis does not do what it should; problem_ says
+  // why.
   [[nodiscard]] bool Connect();
+  [[nodiscard]] bool LogIn();
   [[nodiscard]] bool Send();
   [[nodiscard]] bool Read();
   // Ask returns Redis' answer, or null where there is none or an error.
@@ -61,6 +63,7 @@ class RedisCourier final : public Throttle::Courier {
   [[nodiscard]] bool stopping() const;
 
   const config::ServiceSocket socket_;
+  const std::string user_;  // empty: Redis' default user
   const sasl::Secret password_;
   const uint64_t half_life_ms_;
   const uint64_t origin_;

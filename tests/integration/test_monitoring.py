@@ -19,6 +19,7 @@ import yaml
 from gatepost import (HOST, SOURCE, GatewayTestCase, Port, address, certificates, client_context,
                       pools, port_table, run_directory, run_gatepost, start_backends)
 from policy_service import PolicyService
+from redis_server import Redis
 from wire import DEADLINE, poll_until
 
 RULES = SOURCE / "deploy/prometheus/gatepost.rules.yml"
@@ -231,17 +232,25 @@ class UnderLoad(GatewayTestCase):
         passwords.write_text("".join(
             run_gatepost("hash-password", user, stdin=password).stdout
             for user, password in cls.backends.users.items()))
+        redis = Redis("monitoring")
+        cls.addClassCleanup(redis.stop)
         cls.policy = PolicyService()
         cls.addClassCleanup(cls.policy.close)
-        nonce = run_directory() / "nonce"
-        nonce.write_text("nonce\n")
+        nonce, key, redis_password = (run_directory() / name for name in
+                                      ("nonce", "throttle-key", "redis-password"))
+        for file, text in ((nonce, "nonce"), (key, "a secret of the gateways"),
+                           (redis_password, redis.password)):
+            file.write_text(text + "\n")
         proxied = {"protocol": "imap", "tls": "implicit", "pool": "stores-imap",
                    "proxy_protocol": "both", "proxy_networks": [HOST]}
         cls.share({**port_table(), "proxied": proxied},
                   pools(cls.backends, forward_client_address="native",
                         connect_early=True),
                   authority={"kind": "passwords", "file": passwords},
-                  policy={"urls": [cls.policy.url()], "nonce_file": nonce})
+                  policy={"urls": [cls.policy.url()], "nonce_file": nonce},
+                  throttle={"exempt_networks": [HOST], "redis": redis.socket,
+                            "redis_password_file": redis_password, "shared_key_file": key})
+        poll_until(lambda: cls.gate.metrics().value("throttle_shared") == 1, "shared state")
         cls.gate.wait_capabilities()
         cls.blackbox = run_blackbox()
         cls.addClassCleanup(cls.blackbox.stop)

@@ -2,52 +2,15 @@
 # the other, and nobody waits for Redis, whether it is there or not.
 # SPDX-License-Identifier: Apache-2.0
 import secrets
-import signal
 import socket
-import subprocess
 
 import clients
 from fault_servers import RecordingImap
 from gatepost import GatewayTestCase, Gatepost, run_directory
-from wire import DEADLINE, poll_until
+from redis_server import Redis
+from wire import poll_until
 
 THROTTLED = "l NO [LIMIT]"
-
-
-class Redis:
-    """Debian's redis-server on a Unix socket, with a password, in memory alone."""
-
-    def __init__(self, name):
-        self.socket = run_directory() / f"{name}.sock"
-        self.password = secrets.token_urlsafe(12)
-        self.log = run_directory() / f"{name}.log"
-        self.process = None
-        self.start()
-
-    def start(self):
-        self.process = subprocess.Popen(
-            ["redis-server", "--port", "0", "--unixsocket", self.socket, "--requirepass",
-             self.password, "--save", "", "--appendonly", "no", "--logfile", self.log,
-             "--dir", run_directory()], stdout=subprocess.DEVNULL)
-        poll_until(self.answers, "Redis")
-
-    def answers(self):
-        return self.ask("PING").strip() == "PONG"
-
-    def ask(self, *words):
-        return subprocess.run(["redis-cli", "-s", self.socket, "--no-auth-warning", "-a",
-                               self.password, *words], capture_output=True, text=True,
-                              timeout=DEADLINE, check=False).stdout
-
-    def stop(self):
-        process, self.process = self.process, None
-        if process is not None:
-            process.terminate()
-            process.send_signal(signal.SIGCONT)
-            process.wait(DEADLINE)
-
-    def hang(self, on):
-        self.process.send_signal(signal.SIGSTOP if on else signal.SIGCONT)
 
 
 class SharedThrottle(GatewayTestCase):
@@ -161,6 +124,24 @@ class SharedThrottle(GatewayTestCase):
         gate.wait_log(event="throttle_not_shared")
         self.redis.hang(False)
         self.shares(gate)
+
+    def test_a_user_of_its_own(self):
+        """One that may do no more than the reference says, and the default user's password is not its."""
+        password = secrets.token_urlsafe(12)
+        self.redis.ask("ACL", "SETUSER", "gatepost", "on", f">{password}", "~gatepost:throttle",
+                       "+time", "+xadd", "+xread", "+pexpire")
+        a = self.gateway(redis_user="gatepost")
+        line, = a.wait_log(event="throttle_not_shared")
+        self.assertIn("WRONGPASS", line["detail"])
+        self.password.write_text(password + "\n")
+        b, c = self.gateway(redis_user="gatepost"), self.gateway(redis_user="gatepost")
+        self.shares(b)
+        self.shares(c)
+        self.guess(b, "bob", 3)
+        self.hears(c, 3)
+        self.assertTrue(self.refused(c, "bob"))
+        for gate in (a, b, c):
+            self.assertNotIn(password, gate.log_text())
 
     def test_a_server_that_is_no_redis(self):
         """It says something else, or nothing."""

@@ -964,6 +964,12 @@ nonce_file = 'n'
 hash_bits = 0
 )", "CLP",
      R"(g.toml:4:13: policy.hash_bits: 0 is not allowed; use an integer from 1 to 256, for example: hash_bits = 12)"},
+    {"redis_user_without_a_password", R"([throttle]
+redis = '/r'
+shared_key_file = 'k'
+redis_user = 'gatepost'
+)", "CLP",
+     R"(g.toml:4:14: throttle.redis_user: needs the user's password, for example: redis_password_file = "/etc/gatepost/redis-password")"},
     {"throttle_half_life", R"([throttle]
 half_life = "0s"
 )", "CLP",

@@ -153,7 +153,9 @@ std::string FileWith(const Row& row) {
                             {"account_password_file", "account_password_file = 'p'"}});
   }
   if (row.table == "throttle") {
-    tables[heading] = {{"redis", "redis = '/r'"}, {"shared_key_file", "shared_key_file = 'k'"}};
+    tables[heading] = {{"redis", "redis = '/r'"},
+                       {"redis_password_file", "redis_password_file = 'p'"},
+                       {"shared_key_file", "shared_key_file = 'k'"}};
   }
   if (row.table == "policy") {
     tables[heading] = {{"urls", "urls = ['https://a/']"}, {"nonce_file", "nonce_file = 'n'"}};
