@@ -567,6 +567,7 @@ void CheckPool(const Pool& pool, const Config& config, Findings& findings) {
                  "needs " + other.substr(1) + " beside it, for example: " + example);
   };
   needs(".client_certificate", ".client_key", "client_key = \"/etc/gatepost/backend-client.key\"");
+  needs(".referral_hosts", ".follow_referrals", "follow_referrals = 1");
   needs(".client_key", ".client_certificate",
         "client_certificate = \"/etc/gatepost/backend-client.pem\"");
   const std::string login = path + ".login";

@@ -191,7 +191,9 @@ struct Pool {
   std::string backend_user = "%u";  // how the backend writes a user's name
   RefusalText refusal_text = RefusalText::kNormalize;
   ForwardClientAddress forward_client_address = ForwardClientAddress::kNone;
-  bool xclient_login = false;      // with login = "none": the backend hears who has logged in here
+  bool xclient_login = false;     // with login = "none": the backend hears who has logged in here
+  uint32_t follow_referrals = 0;  // of one login; IMAP only
+  std::vector<std::string> referral_hosts;  // where they may lead, besides the members; lower case
   bool connect_early = false;      // while the client authenticates; pools of one member only
   uint32_t ready_connections = 0;  // kept open, ready for a login; of each member and worker
   milliseconds connect_timeout{5'000};

@@ -249,6 +249,14 @@ Table<Pool> PoolTable() {
                        "Name the user to the backend by XCLIENT LOGIN, as whom it then takes the "
                        "client; SMTP only, with login = \"none\" and forward_client_address = "
                        "\"native\"."),
+          IntegerField("follow_referrals", &Pool::follow_referrals, 0, 3, "1",
+                       "So many referrals (RFC 2221) of backends a login follows, with the "
+                       "client's password, to other members and to referral_hosts; IMAP only."),
+          ListField("referral_hosts", &Pool::referral_hosts, ParseReferralHost, kReferralHosts,
+                    "[\"*.stores.internal\"]",
+                    "Where a referral may lead besides to members, on a port that a member has; "
+                    "needs follow_referrals.")
+              .Default("none"),
           BooleanField("connect_early", &Pool::connect_early, "true",
                        "Connect to the backend while the client still authenticates; for a pool of "
                        "one member and authority \"backend\", at most 64 at a time a worker."),

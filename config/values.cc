@@ -289,6 +289,19 @@ std::optional<std::string> ParseRouteDomain(std::string_view text) {
   return domain;
 }
 
+std::optional<std::string> ParseReferralHost(std::string_view text) {
+  return IsAddressLiteral(text) ? std::string(text) : ParseRouteDomain(text);
+}
+
+bool IsReferralHost(std::string_view host, const std::vector<std::string>& allowed) {
+  return std::any_of(allowed.begin(), allowed.end(), [&](const std::string& one) {
+    if (!one.starts_with("*.")) return host == one;
+    const std::string_view suffix = std::string_view(one).substr(1);
+    return host.size() > suffix.size() && host.ends_with(suffix) && IsHostName(host) &&
+           !IsAddressLiteral(host);
+  });
+}
+
 std::optional<KeyPin> ParseKeyPin(std::string_view text) {
   constexpr std::string_view kAlphabet =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

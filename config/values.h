@@ -177,6 +177,13 @@ inline constexpr std::string_view kServiceSocket =
 [[nodiscard]] std::optional<PoolMember> ParsePoolMember(std::string_view text);
 inline constexpr uint32_t kMaxWeight = 100;
 
+// ParseReferralHost reads the same, or an address literal.
+[[nodiscard]] std::optional<std::string> ParseReferralHost(std::string_view text);
+inline constexpr std::string_view kReferralHosts =
+    "host names, \"*.\" and one for all below it, or IP addresses";
+// IsReferralHost tells whether `host`, in lower case, is meant by one of `allowed`.
+[[nodiscard]] bool IsReferralHost(std::string_view host, const std::vector<std::string>& allowed);
+
 // ParseRouteDomain reads a host name or, for all names below one, "*." and that; in lower case.
 [[nodiscard]] std::optional<std::string> ParseRouteDomain(std::string_view text);
 

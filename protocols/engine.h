@@ -268,6 +268,8 @@ struct LoggedIn {  // what `input` still holds belongs to the client
 struct Refused {  // the backend said no to these credentials
   LoginFailure reason;
   std::string text;  // the backend's text, one line, for the log; not trusted
+  // IMAP: the URL of where the user is instead (RFC 2221); not trusted, empty: there is none.
+  std::string referral = {};
 };
 struct Failed {
   BackendFailure reason;

@@ -106,6 +106,14 @@ Pool::Pool(const config::Pool& settings, protocols::Protocol protocol, size_t in
     series_.early_used = early("used");
     series_.early_unused = early("unused");
   }
+  const auto referrals = [&](std::string_view label) {
+    return metrics.Counter(Metric::kBackendReferrals, {name, protocol_name, label});
+  };
+  if (settings_.follow_referrals > 0) {
+    series_.referrals_followed = referrals("followed");
+    series_.referrals_refused = referrals("refused");
+    series_.referrals_loop = referrals("loop");
+  }
   if (settings_.tls != config::BackendTls::kNone) RegisterTls(metrics);
   const auto lookups = [&](std::string_view label) {
     return metrics.Counter(Metric::kBackendNameLookups, {name, protocol_name, label});

@@ -30,8 +30,9 @@ namespace gatepost::backends {
 
 struct PoolSeries {
   observe::CounterId connected, refused, timeout, tls_failed, rejected;
-  observe::CounterId early_used, early_unused;            // with connect_early
-  observe::CounterId lookups_ok, lookups_failed;          // where it has names
+  observe::CounterId early_used, early_unused;                               // with connect_early
+  observe::CounterId referrals_followed, referrals_refused, referrals_loop;  // where they may be
+  observe::CounterId lookups_ok, lookups_failed;                             // where it has names
   observe::CounterId tls_full, tls_resumed, tls_timeout;  // where it has TLS, and so what follows
   std::array<observe::CounterId, static_cast<size_t>(tls::Failure::kCount)> tls_failures;
   std::array<observe::CounterId, static_cast<size_t>(tls::FailedCheck::kCount)> failed_checks;

@@ -53,6 +53,7 @@ enum class Metric : uint8_t {
   kPolicyDuration,
   kBackendConnections,
   kBackendEarlyConnections,
+  kBackendReferrals,
   kBackendTlsHandshakes,
   kBackendTlsFailures,
   kBackendConnectDuration,

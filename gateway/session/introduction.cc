@@ -46,7 +46,7 @@ void Session::Introduce() {
     introduction->server_host = server.Host();
     introduction->server_port = server.port();
     introduction->session_id = worker_.IdText(id_);
-    introduction->ttl = ttl_ - 1U;
+    introduction->ttl = ttl_ - 1U - static_cast<unsigned>(login_->referred.size());
     const bool tls = client_->channel() != nullptr && client_->channel()->established();
     introduction->transport = tls || (proxied_ && proxied_->tls) ? "TLS" : "insecure";
     if (tls) introduction->server_name = client_->channel()->facts().server_name;

@@ -35,6 +35,7 @@ struct Session::Login {
   uint64_t turn = 0;                                            // of the pool's
   bool only = false;                                            // no other may serve instead
   std::shared_ptr<const backends::Roster> roster;  // of the pool, as it was at the first try
+  std::vector<std::string> referred;               // the members that have sent the login on
   std::vector<uint32_t> tried;                     // of the roster
   std::unique_ptr<backends::Opening> opening;
   bool early = false;      // the opening was begun before the client's login

@@ -410,6 +410,7 @@ Session::Wait Session::BeginBackend() {
   auth::Verdict verdict = std::move(*login_->verdict);
   login_->verdict.reset();
   login_->introduction.reset();  // of an earlier attempt
+  login_->referred.clear();
   login_->exchanged = false;
   // The authority's word, else the user's own route, else its domain's, else the listener's pool.
   if (verdict.pool.empty() && !verdict.backend) {
@@ -565,6 +566,9 @@ Session::Wait Session::DoBackendLogin() {
             return BeginRelay(logged_in.reply);
           },
           [&](protocols::Refused& refused) {
+            if (!refused.referral.empty()) {
+              if (const auto followed = FollowReferral(refused.referral)) return *followed;
+            }
             if (login_->backend_decides &&
                 pool_->settings().refusal_text == config::RefusalText::kPass &&
                 !QuotesPassword(refused.text)) {

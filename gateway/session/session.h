@@ -176,6 +176,9 @@ class Session final : public net::Stream::Observer,
   // `cause`: what to report of the member; empty where the Opening has done so.
   Wait NextBackend(std::string_view cause, const std::string& detail,
                    backends::Health::Sign sign = backends::Health::Sign::kFails);
+  // FollowReferral goes where the backend says that the user is, or says why not. Nothing:
+  // referrals are not followed here.
+  std::optional<Wait> FollowReferral(const std::string& url);
   void ReportLoginFailure(std::string_view cause, const std::string& detail,
                           backends::Health::Sign sign);
   Wait Fail(protocols::LoginFailure reason, std::string_view detail);

@@ -65,7 +65,8 @@ ClientAction RefusalOf(const Response& response) {
   // No wrong passwords, but answers all the same: no other member is asked. A referral leads to a
   // server that we were not told to trust.
   if (is("CORRUPTION") || is("SERVERBUG") || is("REFERRAL")) reason = LoginFailure::kUnavailable;
-  return Refused{reason, std::move(text)};
+  return Refused{reason, std::move(text),
+                 is("REFERRAL") ? std::string(response.code_arguments) : std::string()};
 }
 
 }  // namespace

@@ -948,6 +948,11 @@ redis = 'redis.internal:6379'
 shared_key_file = 'k'
 )", "CLP",
      R"(g.toml:2:19: throttle.shared_key_file: has no effect without redis; remove it, or add, for example: redis = "redis.internal:6379")"},
+    {"referral_hosts_alone", R"([pool.a]
+members = ['a:143']
+referral_hosts = ['*.internal']
+)", "CL",
+     R"(g.toml:3:18: pool.a.referral_hosts: needs follow_referrals beside it, for example: follow_referrals = 1)"},
     {"policy_without_a_nonce", R"([policy]
 urls = ['http://policy.internal:8084/']
 )", "CLP",

@@ -152,6 +152,9 @@ std::string FileWith(const Row& row) {
                             {"account", "account = 'a'"},
                             {"account_password_file", "account_password_file = 'p'"}});
   }
+  if (row.name == "referral_hosts") {
+    tables[heading].insert({"follow_referrals", "follow_referrals = 1"});
+  }
   if (row.table == "throttle") {
     tables[heading] = {{"redis", "redis = '/r'"},
                        {"redis_password_file", "redis_password_file = 'p'"},

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 namespace gatepost::config {
 namespace {
@@ -153,6 +154,23 @@ TEST(HttpHeader, IsOneFieldOnOneLine) {
   for (const char* wrong :
        {"", "X", ": a", "X:", "X: ", "X Y: a", "X: a\r\nY: b", "X: a ", "X\n: a"}) {
     EXPECT_FALSE(ParseHttpHeader(wrong)) << wrong;
+  }
+}
+
+TEST(ReferralHost, IsAllowedByItsWholeNameOrALabelAbove) {
+  EXPECT_EQ(ParseReferralHost("*.Stores.Internal"), "*.stores.internal");
+  EXPECT_EQ(ParseReferralHost("2001:db8::1"), "2001:db8::1");
+  EXPECT_FALSE(ParseReferralHost("*"));
+  EXPECT_FALSE(ParseReferralHost("10.0.0.0/8"));
+  const std::vector<std::string> allowed = {"*.stores.internal", "old.example.org", "10.0.0.1"};
+  for (const char* host :
+       {"a.stores.internal", "a.b.stores.internal", "old.example.org", "10.0.0.1"}) {
+    EXPECT_TRUE(IsReferralHost(host, allowed)) << host;
+  }
+  for (const char* host : {"", "stores.internal", ".stores.internal", "astores.internal",
+                           "a.stores.internal.example.org", "a..stores.internal",
+                           "x.old.example.org", "10.0.0.10", "::ffff:10.0.0.1"}) {
+    EXPECT_FALSE(IsReferralHost(host, allowed)) << host;
   }
 }
 
