@@ -173,21 +173,22 @@ void CheckInbound(const Listener& listener, const std::string& path, Findings& f
   };
   if (!findings.Sound(path + ".relay") || !findings.Sound(path + ".protocol")) return;
   if (listener.protocol != Protocol::kSmtp) {
-    for (const char* key : {".relay", ".local_domains", ".inbound_pool"}) {
+    for (const char* key : {".relay", ".local_domains", ".inbound_pool", ".inbound_authority"}) {
       if (!findings.Has(path + key)) continue;
       add(key, "has no effect on " + std::string(Name(listener.protocol)) +
                    "; remove it, or use protocol = \"smtp\"");
     }
     return;
   }
-  for (const char* key : {".local_domains", ".inbound_pool"}) {
+  for (const char* key : {".local_domains", ".inbound_pool", ".inbound_authority"}) {
     const bool has = findings.Has(path + key);
     if (listener.relay == Relay::kAuthenticated && has) {
       add(key,
           "has no effect with relay = \"authenticated\", which takes nothing without a login; "
           "remove it, or use relay = \"local-domains\"");
     }
-    if (listener.relay == Relay::kLocalDomains && !has) {
+    if (listener.relay == Relay::kLocalDomains && !has &&
+        std::string_view(key) != ".inbound_authority") {
       const bool domains = std::string_view(key) == ".local_domains";
       add(".relay", domains ? "\"local-domains\" needs to know which, for example: local_domains = "
                               "[\"example.org\"]"

@@ -134,6 +134,7 @@ struct Listener {
   Relay relay = Relay::kAuthenticated;                          // SMTP only
   std::vector<std::string> local_domains;                       // kLocalDomains; in lower case
   std::optional<std::string> inbound_pool;                      // the same: where their mail goes
+  std::optional<std::string> inbound_authority;  // the same: the Authority that judges recipients
   std::string pool;
   Place place;
 };

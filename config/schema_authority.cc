@@ -236,6 +236,30 @@ void CheckDigestMechanisms(const Config& config, const Listener& listener, const
   }
 }
 
+// Who judges recipients must be there, and of the kind that has words for them.
+void CheckInboundAuthority(const Config& config, const Listener& listener, const std::string& path,
+                           Findings& findings) {
+  const std::string key = path + ".inbound_authority";
+  if (!listener.inbound_authority || !findings.Sound(key)) return;
+  const std::string example =
+      "make one, for example: [[authority]] with name = " + Quote(*listener.inbound_authority) +
+      ", kind = \"http\" and urls = [\"http://127.0.0.1:8080/auth\"]";
+  std::vector<std::string_view> names;
+  for (const Authority& authority : config.authorities) {
+    names.push_back(authority.name);
+    if (authority.name != *listener.inbound_authority) continue;
+    if (authority.kind == AuthorityKind::kHttp) return;
+    return findings.Add(findings.PlaceOf(key), key,
+                        "authority " + Quote(authority.name) +
+                            " has kind = " + Quote(Name(authority.kind)) +
+                            ", which knows nothing of recipients; use one with kind = \"http\"");
+  }
+  const auto nearest = Nearest(*listener.inbound_authority, names);
+  findings.Add(findings.PlaceOf(key), key,
+               "there is no authority " + Quote(*listener.inbound_authority) + "; " + example +
+                   (nearest.empty() ? "" : " (did you mean " + Quote(nearest) + "?)"));
+}
+
 // What an authority has and no listener of its can make use of.
 void CheckDigestMechanisms(const Config& config, const Authority& authority,
                            const std::string& path, Findings& findings) {
@@ -376,7 +400,10 @@ void CheckAuthorities(const Config& config, Findings& findings) {
                        std::to_string(config.authorities[first->second].place.line) +
                        "); use another one, for example: name = " + Quote(authority.name + "-2"));
     }
-    for (size_t before = 0; before < i; ++before) {
+    const bool judges_recipients =
+        std::any_of(config.listeners.begin(), config.listeners.end(),
+                    [&](const Listener& l) { return l.inbound_authority == authority.name; });
+    for (size_t before = 0; before < i && !judges_recipients; ++before) {
       if (!Hides(config.authorities[before], authority)) continue;
       findings.Add(authority.place, path,
                    "is never asked, since authority[" + std::to_string(before + 1) + "] (line " +
@@ -392,6 +419,7 @@ void CheckAuthorities(const Config& config, Findings& findings) {
     if (!findings.Sound(path)) continue;
     CheckPasswordless(config, config.listeners[i], path, findings);
     CheckDigestMechanisms(config, config.listeners[i], path, findings);
+    CheckInboundAuthority(config, config.listeners[i], path, findings);
   }
   if (!findings.Sound("listener")) return;
   for (size_t i = 0; i < config.authorities.size(); ++i) {

@@ -160,6 +160,12 @@ Table<Listener> ListenerTable() {
                     "Backends that get that mail, a pool with login = \"none\"; required with "
                     "relay = \"local-domains\", and only then.")
               .Default("none"),
+          TextField(
+              "inbound_authority", &Listener::inbound_authority, IsLabel,
+              "the name of an [[authority]]", "\"recipients\"",
+              "Service (kind = \"http\") that is asked about each recipient of that mail; only "
+              "with relay = \"local-domains\".")
+              .Default("none: local_domains alone decide"),
           TextField("pool", &Listener::pool, IsLabel, "the NAME of a [pool.NAME]", "\"stores\"",
                     "Backends that serve the clients of this listener.")
               .Required(),

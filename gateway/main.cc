@@ -181,8 +181,11 @@ int Check(const std::string& file) {
                implicit ? "" : (cleartext ? "cleartext login: yes" : "cleartext login: no"),
                settings.pool);
     if (settings.relay == config::Relay::kLocalDomains) {
-      fmt::print("    without a login: mail for {}, to pool {}\n",
-                 fmt::join(settings.local_domains, ", "), *settings.inbound_pool);
+      fmt::print("    without a login: mail for {}, to pool {}{}\n",
+                 fmt::join(settings.local_domains, ", "), *settings.inbound_pool,
+                 settings.inbound_authority
+                     ? ", each recipient as authority " + *settings.inbound_authority + " says"
+                     : std::string());
     } else if (settings.protocol == config::Protocol::kSmtp) {
       fmt::print("    without a login: nothing\n");
     }

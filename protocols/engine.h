@@ -66,6 +66,7 @@ struct ServerFacts {
   std::shared_ptr<const Capabilities> backend_capabilities;  // of the pool; may be null
   // SMTP: domains, in lower case, for which mail is taken without a login; null: none.
   std::shared_ptr<const std::vector<std::string>> local_domains;
+  bool judges_recipients = false;  // SMTP: somebody is asked about each of that mail's recipients
   BareNewline bare_newline = BareNewline::kReject;  // SMTP: null op elsewhere
   bool keep_id = false;        // IMAP: what the client says of itself is to be passed on
   bool trusted_proxy = false;  // the peer may introduce clients (ID, XCLIENT)

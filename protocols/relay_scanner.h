@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "protocols/buffer.h"
@@ -41,14 +42,25 @@ class RelayScanner {
     kSwallow,         // `bytes` bytes of the input are dropped
     kNeedInput,       // the input is the beginning of something; call again when there is more
     kWaitForBackend,  // client direction only: keep the input, call again after FromBackend
-    kResetBackend,    // client direction only: close the backend connection without QUIT, log in
-                      // anew with the same credentials, then BackendReset()
-    kClose            // flush both, close; `reason` says why
+    kAsk,           // client direction only: keep the input, have somebody judge recipient(), call
+                    // again after Judge; FromBackend goes on meanwhile
+    kResetBackend,  // client direction only: close the backend connection without QUIT, log in
+                    // anew with the same credentials, then BackendReset()
+    kClose          // flush both, close; `reason` says why
   };
   struct Step {
     Do what;
     size_t bytes = 0;
     QuitReason reason = QuitReason::kLoggedOut;
+  };
+
+  // A recipient of mail for which nobody has logged in, and what was said of it, as the backend is
+  // told: one line each.
+  struct Recipient {
+    std::string_view hello;  // the client's name for itself
+    std::string_view mail;   // the whole command, without CRLF
+    std::string_view rcpt;
+    uint32_t number = 0;  // of the session's recipients, from 1
   };
 
   virtual ~RelayScanner() = default;
@@ -67,6 +79,12 @@ class RelayScanner {
 
   // BackendReset tells that a fresh, logged-in backend connection took the place of the old one.
   virtual void BackendReset() = 0;
+
+  // recipient returns whom kAsk is about; valid until Judge.
+  [[nodiscard]] virtual Recipient recipient() const { return {}; }
+  // Judge takes the answer: a whole reply, with code and without CRLF; empty: the backend may have
+  // it.
+  virtual void Judge(std::string /*refusal*/) {}
 
   // AtBoundary says whether the session can be ended now without breaking a mail transaction: no
   // command is unanswered, no mail data is under way, no transaction is open.

@@ -33,6 +33,15 @@ void AppendEncoded(std::string_view text, protocols::Buffer& output) {
   }
 }
 
+// AppendText writes a client's own words, any bytes of which come from it.
+void AppendText(std::string_view name, std::string_view text, protocols::Buffer& output) {
+  std::string clean(text);
+  for (char& c : clean) {
+    if (protocols::HasControl({&c, 1})) c = '?';
+  }
+  output << name << ": " << clean << "\r\n";
+}
+
 std::string Pem(std::string_view der) {
   constexpr size_t kLine = 64;
   protocols::Buffer text;
@@ -132,6 +141,12 @@ bool HasField(const std::vector<std::string>& headers, std::string_view name) {
 
 }  // namespace
 
+protocols::Buffer NobodyLogsIn() {
+  protocols::Buffer who;
+  who << "Auth-Method: none\r\nAuth-User: \r\nAuth-Pass: \r\n";
+  return who;
+}
+
 protocols::Buffer Whose(const sasl::Credentials& credentials, std::string_view challenge) {
   protocols::Buffer who;
   who << "Auth-Method: " << MethodOf(credentials.mechanism) << "\r\nAuth-User: ";
@@ -154,6 +169,11 @@ Question MakeQuestion(const Request& request, const QuestionOptions& options) {
                    << "\r\nProxy-Protocol-Server-Addr: " << request.local.Host()
                    << "\r\nProxy-Protocol-Server-Port: " << std::to_string(request.local.port())
                    << "\r\n";
+  }
+  if (request.recipient != nullptr) {
+    AppendText("Auth-SMTP-Helo", request.recipient->hello, question.after);
+    AppendText("Auth-SMTP-From", request.recipient->mail, question.after);
+    AppendText("Auth-SMTP-To", request.recipient->rcpt, question.after);
   }
   AppendTls(request, options, question.after);
   // Not of nginx, but what people add to it, by these names.
@@ -195,8 +215,7 @@ void HttpAnswer::Take(std::string_view name, std::string_view value) {
   }
 }
 
-tl::expected<HttpAnswer::Meaning, std::string> HttpAnswer::Finish(protocols::Protocol protocol,
-                                                                  bool needs_password) {
+tl::expected<HttpAnswer::Meaning, std::string> HttpAnswer::Finish(const Matter& matter) {
   if (!problem_.empty()) return tl::unexpected(std::move(problem_));
   if (!status_) return tl::unexpected(std::string("there is no Auth-Status"));
   uint32_t wait = 0;
@@ -214,7 +233,7 @@ tl::expected<HttpAnswer::Meaning, std::string> HttpAnswer::Finish(protocols::Pro
   if (*status_ != "OK") {
     verdict.wait = std::chrono::seconds(wait);
     verdict.end_session = wait == 0;
-    Refuse(protocol, verdict);
+    Refuse(matter, verdict);
     return meaning;
   }
   verdict.accepted = true;
@@ -236,21 +255,22 @@ tl::expected<HttpAnswer::Meaning, std::string> HttpAnswer::Finish(protocols::Pro
   if (user_ && user_->empty()) return tl::unexpected(std::string("Auth-User is empty"));
   if (user_) verdict.backend_user = std::move(*user_);
   if (password_) verdict.backend_password = std::move(*password_);
-  if (needs_password && (!password_ || verdict.backend_password->empty())) {
+  if (matter.needs_password && (!password_ || verdict.backend_password->empty())) {
     return tl::unexpected(std::string("did not send password: there is no Auth-Pass"));
   }
   return meaning;
 }
 
-void HttpAnswer::Refuse(protocols::Protocol protocol, Verdict& verdict) const {
+void HttpAnswer::Refuse(const Matter& matter, Verdict& verdict) const {
   using protocols::LoginFailure;
   const bool coded = code_ && IsErrorCode(*code_);
   const bool temporary = coded && code_->front() == '4';
   verdict.reason = temporary ? LoginFailure::kUnavailable : LoginFailure::kBadCredentials;
   verdict.detail = "the authority said: " + *status_;
   verdict.message = *status_;
-  if (protocol != protocols::Protocol::kSmtp) return;
-  verdict.message.insert(0, (coded ? *code_ : std::string("535 5.7.8")) + " ");
+  if (matter.protocol != protocols::Protocol::kSmtp) return;
+  const std::string standard = matter.recipient ? "550 5.7.1" : "535 5.7.8";
+  verdict.message.insert(0, (coded ? *code_ : standard) + " ");
 }
 
 }  // namespace gatepost::auth

@@ -34,6 +34,9 @@ struct QuestionOptions {
 // MakeQuestion writes `request` as nginx does, but for `who`.
 [[nodiscard]] Question MakeQuestion(const Request& request, const QuestionOptions& options);
 
+// NobodyLogsIn writes that instead of who wants to: nginx's method "none".
+[[nodiscard]] protocols::Buffer NobodyLogsIn();
+
 // Whose writes who wants to log in: `challenge` is what the password of CRAM-MD5 and APOP is a
 // digest of. Of user and password every byte is encoded that is not a letter, a digit or one of
 // "_.~-".
@@ -54,13 +57,16 @@ class HttpAnswer {
     std::optional<Wait> wait;  // else the verdict
     Verdict verdict;
   };
-  // `needs_password`: the client has shown none, and without one nobody is logged in behind us.
-  [[nodiscard]] tl::expected<Meaning, std::string> Finish(protocols::Protocol protocol,
-                                                          bool needs_password);
+  struct Matter {
+    protocols::Protocol protocol;
+    bool needs_password = false;  // the client has shown none: nobody is logged in without one
+    bool recipient = false;       // the question was about one, not about a login
+  };
+  [[nodiscard]] tl::expected<Meaning, std::string> Finish(const Matter& matter);
 
  private:
   void Set(std::optional<std::string>& field, std::string_view name, std::string_view value);
-  void Refuse(protocols::Protocol protocol, Verdict& verdict) const;
+  void Refuse(const Matter& matter, Verdict& verdict) const;
 
   std::optional<std::string> status_, server_, port_, user_, wait_, code_;
   std::optional<sasl::Secret> password_;

@@ -16,6 +16,7 @@
 #include "config/schema.h"
 #include "gateway/net/address.h"
 #include "protocols/engines.h"
+#include "protocols/relay_scanner.h"
 #include "protocols/sasl/credentials.h"
 #include "protocols/sasl/mechanisms.h"
 #include "tls/channel.h"
@@ -51,8 +52,11 @@ struct Request {
   std::string_view session;         // the session's id in logs, at most 64 bytes
   std::string_view client_name;     // EHLO or HELO argument, printable ASCII; empty elsewhere
   std::string_view challenge = {};  // with APOP: the timestamp of our greeting
-  uint32_t attempt = 1;             // of this session, from 1
-  const tls::Facts* tls = nullptr;  // null: no TLS
+  // Not null: nobody logs in; whether mail may go to this recipient is the question, to the
+  // authority that the listener names for it.
+  const protocols::RelayScanner::Recipient* recipient = nullptr;
+  uint32_t attempt = 1;                                 // of this session, from 1
+  const tls::Facts* tls = nullptr;                      // null: no TLS
   const tls::ClientCertificate* certificate = nullptr;  // null: the client presented none
 };
 

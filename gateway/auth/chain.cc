@@ -67,6 +67,9 @@ sasl::MechanismSet Chain::MechanismsAt(const config::Listener& listener,
 
 std::optional<Verdict> Chain::Check(const Request& request) {
   const auto entry = std::find_if(entries_.begin(), entries_.end(), [&](const auto& candidate) {
+    if (request.recipient != nullptr) {
+      return candidate->authority().settings.name == request.listener.inbound_authority;
+    }
     return candidate->authority().Decides(request.listener,
                                           request.credentials.authentication_identity);
   });

@@ -47,7 +47,7 @@ struct HttpAuthority::Task final : HttpClient::Question,
   }
   void OnField(std::string_view name, std::string_view value) override { answer.Take(name, value); }
   std::optional<std::string> Understand(const HttpResponse&) override {
-    auto understood = answer.Finish(protocol, needs_password);
+    auto understood = answer.Finish(matter);
     if (!understood) return understood.error();
     meaning = *std::move(understood);
     return std::nullopt;
@@ -65,8 +65,7 @@ struct HttpAuthority::Task final : HttpClient::Question,
 
   HttpAuthority& owner;
   const SessionId id;
-  protocols::Protocol protocol = protocols::Protocol::kImap;
-  bool needs_password = false;
+  HttpAnswer::Matter matter{protocols::Protocol::kImap};
   LoginCache::Key key{};
   // CRAM-MD5:
   enum class Client : uint8_t { kHasSpoken, kIsToBeAsked, kIsAsked };
@@ -124,7 +123,7 @@ std::optional<Verdict> HttpAuthority::Check(const Request& request) {
   // A digest that was good once proves nothing: somebody may have listened.
   const bool digest = credentials.mechanism == sasl::Mechanism::kCramMd5 ||
                       credentials.mechanism == sasl::Mechanism::kApop;
-  if (authority_.settings.positive_cache.count() > 0 && !digest) {
+  if (authority_.settings.positive_cache.count() > 0 && !digest && request.recipient == nullptr) {
     key = good_logins_.KeyOf(request);
     if (const LoginCache::Login* known = good_logins_.Find(key, worker_.Now())) {
       Verdict verdict;
@@ -138,9 +137,8 @@ std::optional<Verdict> HttpAuthority::Check(const Request& request) {
   auto made = std::make_unique<Task>(*this, request.id);
   Task& task = *made;
   tasks_[KeyOf(request.id)] = std::move(made);
-  task.protocol = request.protocol;
   task.key = key;
-  task.needs_password = NeedsPassword(request);
+  task.matter = {request.protocol, NeedsPassword(request), request.recipient != nullptr};
   task.question = MakeQuestion(request, options_);
   if (authority_.settings.resolve_client_host && request.protocol == protocols::Protocol::kSmtp) {
     task.resolve = request.client;
@@ -151,7 +149,8 @@ std::optional<Verdict> HttpAuthority::Check(const Request& request) {
     worker_.deadlines().Arm(task, 0);  // from the loop
     return std::nullopt;
   }
-  task.question.who = Whose(credentials, request.challenge);
+  task.question.who =
+      request.recipient != nullptr ? NobodyLogsIn() : Whose(credentials, request.challenge);
   Begin(task);
   return std::nullopt;
 }

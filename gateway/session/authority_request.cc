@@ -1,5 +1,7 @@
 // What a session tells an authority of its client, and what it notes of the answer.
 // SPDX-License-Identifier: Apache-2.0
+#include <utility>
+
 #include "gateway/auth/chain.h"
 #include "gateway/auth/user_names.h"
 #include "gateway/backends/account.h"
@@ -16,7 +18,8 @@ Session::Wait Session::BeginAuthority() {
   return Enter(Phase::kAuthenticating);
 }
 
-std::optional<auth::Verdict> Session::AskAuthority(const sasl::Credentials& credentials) {
+std::optional<auth::Verdict> Session::AskAuthority(
+    const sasl::Credentials& credentials, const protocols::RelayScanner::Recipient* recipient) {
   const std::string id = worker_.IdText(id_);
   const net::Address own = client_->LocalAddress();
   const net::Address& local = proxied_ ? proxied_->destination : own;
@@ -31,11 +34,14 @@ std::optional<auth::Verdict> Session::AskAuthority(const sasl::Credentials& cred
                         .real_client = proxied_ ? &proxied_->proxy : nullptr,
                         .real_local = proxied_ ? &own : nullptr,
                         .session = id,
-                        .client_name = login_->server->client_name(),
+                        .client_name = login_ ? login_->server->client_name() : std::string_view(),
                         .challenge = credentials.mechanism == sasl::Mechanism::kApop
                                          ? std::string_view(login_->challenge)
                                          : std::string_view(),
-                        .attempt = uint32_t{failed_logins_} + deferred_logins_ + 1};
+                        .recipient = recipient,
+                        .attempt = recipient != nullptr
+                                       ? recipient->number
+                                       : uint32_t{failed_logins_} + deferred_logins_ + 1};
   if (client_->channel() != nullptr && client_->channel()->established()) {
     facts = client_->channel()->facts();
     request.tls = &facts;
@@ -77,6 +83,7 @@ void Session::NoteBackendVerdict(const Login& login, auth::Outcome outcome) {
 }
 
 void Session::ForgetAuthority() {
+  if (std::exchange(asked_, false)) return worker_.authenticator().Cancel(id_);
   if (phase_ == Phase::kPolicy && !login_->decision) worker_.policy()->Cancel(id_);
   if ((phase_ == Phase::kAuthenticating || AuthorityAsks()) && !login_->verdict) {
     worker_.authenticator().Cancel(id_);

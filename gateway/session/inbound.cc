@@ -5,12 +5,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "protocols/smtp/inbound.h"
 
+#include <utility>
+
 #include "gateway/backends/common_capabilities.h"
 #include "gateway/session/login.h"
 #include "gateway/session/session.h"
 #include "gateway/worker.h"
+#include "protocols/line_framer.h"
 
 namespace gatepost::session {
+namespace {
+
+constexpr size_t kMaxReplyBytes = 510;  // RFC 5321 §4.5.3.1.5, without CRLF
+
+}  // namespace
 
 std::shared_ptr<const protocols::Capabilities> Session::InboundCapabilities() const {
   auto ours = listener_.pool->capabilities();
@@ -31,6 +39,23 @@ Session::Wait Session::BeginInbound() {
   login_->credentials.emplace();  // nobody's
   login_->backend_decides = false;
   return BeginPool();
+}
+
+void Session::AskAboutRecipient() {
+  const protocols::RelayScanner::Recipient recipient = relay_->scanner()->recipient();
+  asked_ = true;
+  if (const auto verdict = AskAuthority({}, &recipient)) JudgeRecipient(*verdict);
+}
+
+void Session::JudgeRecipient(const auth::Verdict& verdict) {
+  asked_ = false;
+  std::string refusal;
+  if (!verdict.accepted) {
+    refusal = verdict.message.empty() ? "451 4.3.0 Temporary failure, try again later"
+                                      : protocols::Printable(verdict.message, kMaxReplyBytes);
+  }
+  relay_->scanner()->Judge(std::move(refusal));
+  relay_->GoOn();
 }
 
 Session::Wait Session::InboundFailed(std::string_view detail) {

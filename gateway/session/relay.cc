@@ -66,7 +66,7 @@ size_t Relay::ScanClientPiece(std::string_view input) {
   };
   protocols::Buffer to_client;
   protocols::Buffer to_backend;
-  waiting_ = blocked_ = false;
+  waiting_ = blocked_ = asks_ = false;
   while (consumed < input.size()) {
     // A client that asks and does not listen, or a backend that takes nothing, must not make us
     // hold answers and line ends without bound.
@@ -98,6 +98,9 @@ size_t Relay::ScanClientPiece(std::string_view input) {
       case RelayScanner::Do::kWaitForBackend:
         waiting_ = true;
         break;
+      case RelayScanner::Do::kAsk:
+        waiting_ = asks_ = true;
+        break;
       case RelayScanner::Do::kResetBackend:
         state_ = State::kNeedsBackend;
         break;
@@ -110,6 +113,12 @@ size_t Relay::ScanClientPiece(std::string_view input) {
   }
   write_run();
   return consumed;
+}
+
+void Relay::GoOn() {
+  ScanClient();
+  if (client_ended_ && state_ == State::kRunning) EndClientDirection();
+  Flow();
 }
 
 // ---- backend to client

@@ -40,6 +40,9 @@ class Relay {
 
   [[nodiscard]] State state() const { return state_; }
   [[nodiscard]] CloseReason reason() const { return reason_; }
+  // Whether the scanner waits for RelayScanner::Judge; GoOn follows that.
+  [[nodiscard]] bool asks() const { return asks_ && state_ == State::kRunning; }
+  void GoOn();
   [[nodiscard]] protocols::RelayScanner* scanner() const { return scanner_.get(); }
 
   // HalfClosed tells that the client has ended its direction and the backend still speaks.
@@ -73,6 +76,7 @@ class Relay {
   CloseReason reason_ = CloseReason::kNone;
   char last_two_[2] = {'\r', '\n'};
   bool waiting_ = false;  // for the backend's replies: the client is not read
+  bool asks_ = false;     // likewise for a judgement
   bool blocked_ = false;  // scanning stopped since a side does not take what was said to it
   bool client_ended_ = false;
   bool backend_told_ = false;

@@ -141,6 +141,10 @@ void Session::OnOpened(backends::Opening&) {
 }
 
 void Session::OnVerdict(auth::Verdict verdict) {
+  if (asked_ && phase_ == Phase::kRelaying) {
+    JudgeRecipient(verdict);
+    return Advance();
+  }
   if (phase_ != Phase::kAuthenticating && !AuthorityAsks()) return;
   login_->verdict = std::move(verdict);
   // To a client that has been asked something nothing can be said before it has answered.
@@ -300,6 +304,7 @@ void Session::StartServerEngine(std::string external_identity) {
   facts.backend_capabilities = listener_.pool->capabilities();
   if (listener_.inbound_pool != nullptr) {
     facts.local_domains = listener_.local_domains;
+    facts.judges_recipients = listener_.settings.inbound_authority.has_value();
     facts.backend_capabilities = InboundCapabilities();
   }
   facts.keep_id =
@@ -755,6 +760,10 @@ Session::Wait Session::DoRelaying() {
     return Close(relay_->reason());
   }
   if (relay_->state() == Relay::State::kNeedsBackend) return BeginRelogin();
+  if (relay_->asks() && !asked_) {
+    AskAboutRecipient();
+    if (!asked_) return Wait::kNothing;  // the answer was there at once
+  }
   if (ending_ != CloseReason::kNone && MayEnd()) {
     SayInRelay(Farewell());
     return Close(ending_);

@@ -154,7 +154,9 @@ class Session final : public net::Stream::Observer,
   void NoteDecision(auth::Policy::Decision decision);
   Wait BeginAuthority();
   // AskAuthority puts the question, and returns the answer where there is one at once.
-  std::optional<auth::Verdict> AskAuthority(const sasl::Credentials& credentials);
+  std::optional<auth::Verdict> AskAuthority(
+      const sasl::Credentials& credentials,
+      const protocols::RelayScanner::Recipient* recipient = nullptr);
   // NoteAuthority keeps in mind, and measures, whose verdict came.
   void NoteAuthority(const auth::Verdict& verdict);
   // NoteBackendVerdict counts the backend's answer where that was the verdict.
@@ -188,6 +190,10 @@ class Session final : public net::Stream::Observer,
   // client that this is not possible now.
   Wait BeginInbound();
   Wait InboundFailed(std::string_view detail);
+  // AskAboutRecipient has the listener's authority judge whom the relay asks about;
+  // JudgeRecipient gives its verdict to the relay.
+  void AskAboutRecipient();
+  void JudgeRecipient(const auth::Verdict& verdict);
   // InboundCapabilities returns what the client may be offered wherever its mail will go.
   [[nodiscard]] std::shared_ptr<const protocols::Capabilities> InboundCapabilities() const;
   Wait Close(CloseReason reason);
@@ -263,6 +269,7 @@ class Session final : public net::Stream::Observer,
   bool logged_in_ = false;
   bool identified_;                     // the limits have counted it as client_address_'s
   bool inbound_ = false;                // nobody has logged in: mail for local domains alone
+  bool asked_ = false;                  // inbound: the authority, about a recipient
   bool user_counted_ = false;           // among the sessions of the user
   bool lingering_ = false;              // closing: all is said, the client's FIN is awaited
   uint8_t ttl_ = protocols::kFirstTtl;  // how often the session may be passed on yet

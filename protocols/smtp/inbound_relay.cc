@@ -11,12 +11,20 @@ using protocols::Buffer;
 using Do = protocols::RelayScanner::Do;
 using Step = protocols::RelayScanner::Step;
 
+namespace {
+
+constexpr Step kWaitForBackend{Do::kWaitForBackend};
+
+}  // namespace
+
 void RelayScanner::TakeInbound(std::shared_ptr<const std::vector<std::string>> local_domains,
-                               std::string_view client_name) {
+                               std::string_view client_name, bool judged) {
   inbound_ = std::make_unique<Inbound>();
   inbound_->local_domains = std::move(local_domains);
   inbound_->hello_name = HelloName(client_name);
   inbound_->recipients_left = max_bad_commands_;
+  inbound_->judged = judged;
+  if (judged) inbound_->client_name = client_name;
 }
 
 // SayHello says whether the backend knows the client's name by now.
@@ -73,6 +81,7 @@ Step RelayScanner::OnInboundMail(std::string_view argument, size_t line_bytes, B
     return RefuseCommand("501 5.1.7 Syntax: MAIL FROM:<address>\r\n", line_bytes, to_client);
   }
   to_backend << "MAIL " << *kept << "\r\n";
+  if (inbound_->judged) inbound_->mail = "MAIL " + *kept;
   chunks_refused_ = false;
   questions_.Push(binary_mime_ && AsksForBinaryMime(*kept) ? Question::kBinaryMail
                                                            : Question::kMail);
@@ -82,18 +91,61 @@ Step RelayScanner::OnInboundMail(std::string_view argument, size_t line_bytes, B
 // What is passed on is written anew, so that the backend reads the address that was judged.
 Step RelayScanner::OnInboundRcpt(std::string_view argument, size_t line_bytes, Buffer& to_client,
                                  Buffer& to_backend) {
-  const Recipient recipient = ParseRecipient(argument, *inbound_->local_domains);
-  if (recipient.kind == Recipient::Kind::kLocal) {
-    to_backend << recipient.Command();
+  const smtp::Recipient recipient = ParseRecipient(argument, *inbound_->local_domains);
+  if (recipient.kind == smtp::Recipient::Kind::kLocal) {
+    std::string command = recipient.Command();
+    if (inbound_->judged && inbound_->refusal != std::string()) {
+      return AskAbout(std::move(command), line_bytes, to_client);
+    }
+    inbound_->refusal.reset();
+    inbound_->rcpt.clear();
+    to_backend << command;
     questions_.Push(Question::kRcpt);
     return {Do::kSwallow, line_bytes};
   }
-  const bool foreign = recipient.kind == Recipient::Kind::kForeign;
-  Step step = RefuseCommand(
+  const bool foreign = recipient.kind == smtp::Recipient::Kind::kForeign;
+  const Step step = RefuseRecipient(
       foreign ? "550 5.7.1 Relaying denied\r\n" : "501 5.1.3 Syntax: RCPT TO:<address>\r\n",
       line_bytes, to_client);
-  if (step.what != Do::kSwallow) return step;
-  if (foreign) ++counts_.relaying_denied;
+  if (step.what != Do::kWaitForBackend && foreign) ++counts_.relaying_denied;
+  return step;
+}
+
+// AskAbout has a recipient judged who is local. The client's MAIL is answered first: where it was
+// refused nobody is asked.
+Step RelayScanner::AskAbout(std::string rcpt, size_t line_bytes, Buffer& to_client) {
+  if (inbound_->refusal) {
+    const Step step = RefuseRecipient(*inbound_->refusal + "\r\n", line_bytes, to_client);
+    if (step.what == Do::kWaitForBackend) return step;
+    inbound_->refusal.reset();
+    inbound_->rcpt.clear();
+    return step;
+  }
+  if (questions_.Unsettled()) return kWaitForBackend;
+  if (!transaction_open_) {
+    return RefuseCommand("503 5.5.1 MAIL must come first\r\n", line_bytes, to_client);
+  }
+  if (inbound_->rcpt.empty()) {
+    rcpt.resize(rcpt.size() - 2);  // CRLF
+    inbound_->rcpt = std::move(rcpt);
+    ++inbound_->asked;
+  }
+  return {Do::kAsk};
+}
+
+protocols::RelayScanner::Recipient RelayScanner::recipient() const {
+  if (!inbound_) return {};
+  return {inbound_->client_name, inbound_->mail, inbound_->rcpt, inbound_->asked};
+}
+
+void RelayScanner::Judge(std::string refusal) {
+  if (inbound_ && !inbound_->rcpt.empty()) inbound_->refusal = std::move(refusal);
+}
+
+// RefuseRecipient ends with whoever tries too many.
+Step RelayScanner::RefuseRecipient(std::string_view reply, size_t line_bytes, Buffer& to_client) {
+  const Step step = RefuseCommand(reply, line_bytes, to_client);
+  if (step.what != Do::kSwallow || reply.front() == '4') return step;
   if (--inbound_->recipients_left > 0) return step;
   to_client << "421 4.7.0 Too many recipients refused\r\n";
   return {Do::kClose, 0, protocols::QuitReason::kTooManyErrors};

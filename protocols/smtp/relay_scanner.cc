@@ -164,11 +164,15 @@ bool RelayScanner::AskPlain(const Command& command) {
   switch (command.verb) {
     case Verb::kEhlo:
       chunks_refused_ = false;
+      if (inbound_ && inbound_->judged) inbound_->client_name = command.argument;
       questions_.Push(Question::kHello);
       return true;
     case Verb::kHelo:
     case Verb::kRset:
       chunks_refused_ = false;
+      if (inbound_ && inbound_->judged && command.verb == Verb::kHelo) {
+        inbound_->client_name = command.argument;
+      }
       questions_.Push(Question::kReset);
       return true;
     case Verb::kMail:

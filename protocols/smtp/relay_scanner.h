@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,14 +39,17 @@ class RelayScanner final : public protocols::RelayScanner {
   // TakeInbound makes it watch a client that has not logged in, from its first MAIL on: it may send
   // mail to `local_domains`, in lower case, and to nobody else, in this transaction and in all that
   // follow. The backend is first told by an EHLO of ours what the client is called, `client_name`.
+  // `judged`: somebody is asked about each recipient that is none of others.
   void TakeInbound(std::shared_ptr<const std::vector<std::string>> local_domains,
-                   std::string_view client_name);
+                   std::string_view client_name, bool judged);
 
   Step FromClient(std::string_view input, protocols::Buffer& to_client,
                   protocols::Buffer& to_backend) override;
   Step FromBackend(std::string_view input, protocols::Buffer& to_client) override;
   void SetBackend(const protocols::Capabilities& capabilities) override;
   void BackendReset() override;
+  [[nodiscard]] Recipient recipient() const override;
+  void Judge(std::string refusal) override;
   [[nodiscard]] bool AtBoundary() const override;
   [[nodiscard]] bool CanSpeak() const override;
   void Say(protocols::Notice notice, protocols::Buffer& to_client) override;
@@ -131,6 +135,8 @@ class RelayScanner final : public protocols::RelayScanner {
                      protocols::Buffer& to_backend);
   Step OnInboundRcpt(std::string_view argument, size_t line_bytes, protocols::Buffer& to_client,
                      protocols::Buffer& to_backend);
+  Step AskAbout(std::string rcpt, size_t line_bytes, protocols::Buffer& to_client);
+  Step RefuseRecipient(std::string_view reply, size_t line_bytes, protocols::Buffer& to_client);
   bool SayHello(protocols::Buffer& to_backend);
 
   // Backend to client.
@@ -172,6 +178,13 @@ class RelayScanner final : public protocols::RelayScanner {
     std::string hello_name;  // empty: the backend is not told
     bool hello_said = false;
     uint32_t recipients_left;  // that may still be refused
+    bool judged = false;       // by somebody who is asked
+    // Where they are: what the backend was told, and the answer, once it is there.
+    std::string client_name;
+    std::string mail;
+    std::string rcpt;  // of the question that is open; empty: none
+    uint32_t asked = 0;
+    std::optional<std::string> refusal;
   };
   std::unique_ptr<Inbound> inbound_;
 

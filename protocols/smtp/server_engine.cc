@@ -403,7 +403,9 @@ void ServerEngine::Say(protocols::Notice notice, Buffer& output) {
 std::unique_ptr<protocols::RelayScanner> ServerEngine::MakeScanner() {
   auto scanner = std::make_unique<RelayScanner>(facts_.bare_newline, facts_.limits, facts_.hostname,
                                                 facts_.backend_capabilities.get());
-  if (inbound_) scanner->TakeInbound(facts_.local_domains, client_name_);
+  if (inbound_) {
+    scanner->TakeInbound(facts_.local_domains, client_name_, facts_.judges_recipients);
+  }
   return scanner;
 }
 

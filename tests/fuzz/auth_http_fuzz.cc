@@ -36,7 +36,7 @@ std::string Outcome(std::string_view bytes, size_t split, gatepost::protocols::P
   }
   if (status == HttpResponse::Status::kMore) status = response.End();
   if (status == HttpResponse::Status::kMalformed) return "malformed";
-  auto meaning = answer.Finish(protocol, needs_password);
+  auto meaning = answer.Finish({protocol, needs_password});
   if (!meaning) {
     Require(!meaning.error().empty());
     return "nonsense";

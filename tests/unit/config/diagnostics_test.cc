@@ -62,7 +62,7 @@ addresses = ['127.0.0.1:144']
 pool = 'a'
 tsl = 'implicit'
 )", "CP",
-     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, proxy_protocol, proxy_networks, trusted_networks, mechanisms, certificates, strict_sni, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, client_certificate_user, client_certificate_map, bare_newline, relay, local_domains, inbound_pool, pool; for example: tls = "starttls" (did you mean "tls"?))"},
+     R"(g.toml:5:1: listener[1].tsl: unknown key; allowed here: name, protocol, addresses, tls, cleartext_login, proxy_protocol, proxy_networks, trusted_networks, mechanisms, certificates, strict_sni, tls_profile, tls_minimum_version, tls_groups, tls_ciphers, tls_signature_algorithms, client_certificates, client_ca_file, client_crl_file, client_certificate_user, client_certificate_map, bare_newline, relay, local_domains, inbound_pool, inbound_authority, pool; for example: tls = "starttls" (did you mean "tls"?))"},
     {"key_of_another_table", R"([log]
 max_line_bytes = 2000
 )", "CLP",
@@ -923,6 +923,47 @@ domains = ['example.org']
 digest_mechanisms = ['CRAM-MD5']
 )", "CLP",
      R"(g.toml:5:22: authority[1].digest_mechanisms[1]: "CRAM-MD5" has no effect, since the server speaks before it knows for whom: the authority must be the first one of a listener, and without domains; remove it, or put the authority first)"},
+    {"inbound_authority_that_is_none", R"([[listener]]
+protocol = 'smtp'
+addresses = ['127.0.0.1:25']
+relay = 'local-domains'
+local_domains = ['example.org']
+inbound_pool = 'mx'
+inbound_authority = 'recipient'
+pool = 'a'
+[pool.mx]
+members = ['b:25']
+login = 'none'
+[[authority]]
+kind = 'backend'
+name = 'recipients'
+)", "CP",
+     R"(g.toml:7:21: listener[1].inbound_authority: there is no authority "recipient"; make one, for example: [[authority]] with name = "recipient", kind = "http" and urls = ["http://127.0.0.1:8080/auth"] (did you mean "recipients"?))"},
+    {"inbound_authority_of_another_kind", R"([[listener]]
+protocol = 'smtp'
+addresses = ['127.0.0.1:25']
+relay = 'local-domains'
+local_domains = ['example.org']
+inbound_pool = 'mx'
+inbound_authority = 'backend'
+pool = 'a'
+[pool.mx]
+members = ['b:25']
+login = 'none'
+[[authority]]
+kind = 'backend'
+)", "CP",
+     R"(g.toml:7:21: listener[1].inbound_authority: authority "backend" has kind = "backend", which knows nothing of recipients; use one with kind = "http")"},
+    {"inbound_authority_without_inbound_mail", R"([[listener]]
+protocol = 'smtp'
+addresses = ['127.0.0.1:25']
+inbound_authority = 'http'
+pool = 'a'
+[[authority]]
+kind = 'http'
+urls = ['http://a/']
+)", "CP",
+     R"(g.toml:4:21: listener[1].inbound_authority: has no effect with relay = "authenticated", which takes nothing without a login; remove it, or use relay = "local-domains")"},
     {"authority_file_without_effect", R"([[authority]]
 kind = 'backend'
 file = 'p'

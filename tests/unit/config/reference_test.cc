@@ -142,6 +142,11 @@ std::string FileWith(const Row& row) {
   if (row.table == "listener" && row.name == "certificates") {
     tables["[[certificate]]"]["name"] = "name = 'customers'";
   }
+  if (row.name == "inbound_authority") {
+    tables["[[authority]]"] = {{"kind", "kind = 'http'"},
+                               {"urls", "urls = ['https://a/b']"},
+                               {"name", "name = 'recipients'"}};
+  }
   if (row.name == "xclient_login") {
     tables[heading] = {{"members", "members = ['a:25']"},
                        {"login", "login = 'none'"},

@@ -83,6 +83,26 @@ TEST_F(QuestionTest, SaysWhatADigestIsOf) {
   EXPECT_EQ(TextOf(request_).find("Auth-Salt"), std::string::npos);
 }
 
+// nginx: smtp_auth none
+TEST_F(QuestionTest, TellsOfARecipientWhatTheClientSaid) {
+  const protocols::RelayScanner::Recipient recipient = {"client\x01name",
+                                                        "MAIL FROM:<a@example.org> SIZE=3",
+                                                        "RCPT TO:<gr\xC3\xBC\x7F@example.org>", 3};
+  request_.recipient = &recipient;
+  request_.protocol = Protocol::kSmtp;
+  request_.proxied = true;
+  const tls::Facts tls;
+  request_.tls = &tls;
+  const Question question = MakeQuestion(request_, {});
+  EXPECT_EQ(NobodyLogsIn().view(), "Auth-Method: none\r\nAuth-User: \r\nAuth-Pass: \r\n");
+  EXPECT_NE(question.after.view().find(
+                "\r\nAuth-SMTP-Helo: client?name\r\n"
+                "Auth-SMTP-From: MAIL FROM:<a@example.org> SIZE=3\r\n"
+                "Auth-SMTP-To: RCPT TO:<gr\xC3\xBC?@example.org>\r\nAuth-SSL: on\r\n"),
+            std::string_view::npos)
+      << question.after.view();
+}
+
 TEST_F(QuestionTest, EncodesWhateverCouldBeMisread) {
   std::string every;
   for (int c = 1; c < 256; ++c) every += static_cast<char>(c);
@@ -133,10 +153,11 @@ using Fields = std::vector<std::pair<std::string, std::string>>;
 
 tl::expected<HttpAnswer::Meaning, std::string> Read(const Fields& fields,
                                                     Protocol protocol = Protocol::kImap,
-                                                    bool needs_password = false) {
+                                                    bool needs_password = false,
+                                                    bool recipient = false) {
   HttpAnswer answer;
   for (const auto& [name, value] : fields) answer.Take(name, value);
-  return answer.Finish(protocol, needs_password);
+  return answer.Finish({protocol, needs_password, recipient});
 }
 
 TEST(HttpAnswer, LetsIn) {
@@ -175,6 +196,18 @@ TEST(HttpAnswer, Refuses) {
   EXPECT_EQ(Read({{"Auth-Status", "no"}}, Protocol::kSmtp)->verdict.message, "535 5.7.8 no");
   EXPECT_EQ(Read({{"Auth-Status", "no"}, {"Auth-Wait", "4294967295"}})->verdict.wait,
             std::chrono::seconds(600));
+}
+
+TEST(HttpAnswer, RefusesRecipientsByAnotherCode) {
+  const auto refusal = [](const Fields& fields) {
+    return std::move(Read(fields, Protocol::kSmtp, false, true)->verdict);
+  };
+  EXPECT_EQ(refusal({{"Auth-Status", "No such user"}}).message, "550 5.7.1 No such user");
+  const Verdict later = refusal({{"Auth-Status", "Later"}, {"Auth-Error-Code", "450 4.2.1"}});
+  EXPECT_EQ(later.message, "450 4.2.1 Later");
+  EXPECT_EQ(later.reason, LoginFailure::kUnavailable);
+  EXPECT_EQ(refusal({{"Auth-Status", "x"}, {"Auth-Error-Code", "250 2.0.0"}}).message,
+            "550 5.7.1 x");
 }
 
 TEST(HttpAnswer, MustTellAPasswordWhereTheClientHasShownNone) {

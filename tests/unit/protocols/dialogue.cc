@@ -125,6 +125,8 @@ bool ReadFacts(std::string_view text, protocols::ServerFacts& facts) {
       facts.local_domains = std::make_shared<const std::vector<std::string>>(std::move(domains));
     } else if (fact.starts_with("apop=")) {
       facts.apop_timestamp = fact.substr(5);
+    } else if (fact == "recipients=judged") {
+      facts.judges_recipients = true;
     } else if (fact == "proxy=trusted") {
       facts.trusted_proxy = true;
     } else if (fact.starts_with("mechanisms=")) {
@@ -200,6 +202,11 @@ std::optional<Step> ReadStep(std::string_view text, std::vector<Step>& steps, bo
   if (Take(text, "then ok ")) return Step{0, ThenOk{std::string(text) + "\r\n"}};
   if (text == "-> inbound") return Step{0, ExpectInbound{}};
   if (text == "then failed inbound") return Step{0, InboundFailed{}};
+  if (Take(text, "-> judge ")) return Step{0, ExpectJudge{std::string(text)}};
+  if (Take(text, "then judged")) {
+    Take(text, " ");
+    return Step{0, ThenJudged{std::string(text)}};
+  }
   if (Take(text, "b <- ")) return Step{0, ExpectBackendLine{std::string(text)}};
   if (Take(text, "b -> ")) return Step{0, BackendLine{std::string(text) + "\r\n"}};
   if (Take(text, "then failed ")) {
@@ -386,6 +393,21 @@ class Run {
     return {};
   }
 
+  std::string Do(const ExpectJudge& expected, size_t, bool) {
+    if (!asks_) return "nobody is to be judged";
+    const protocols::RelayScanner::Recipient recipient = scanner_->recipient();
+    std::string text(recipient.hello);
+    text.append(" | ").append(recipient.mail).append(" | ").append(recipient.rcpt);
+    return text == expected.text ? "" : "expected judge " + expected.text + ", got " + text;
+  }
+
+  std::string Do(const ThenJudged& then, size_t, bool) {
+    if (!asks_) return "nobody is to be judged";
+    scanner_->Judge(then.refusal);
+    DriveScanner();
+    return {};
+  }
+
   std::string Do(const ExpectQuit& expected, size_t, bool) {
     const auto* quit = std::get_if<protocols::Quit>(&action_);
     if (!quit || quit->reason != expected.reason) {
@@ -414,6 +436,9 @@ class Run {
       case protocols::RelayScanner::Do::kClose:
         action_ = protocols::Quit{step.reason};
         return false;
+      case protocols::RelayScanner::Do::kAsk:
+        asks_ = true;
+        break;
       case protocols::RelayScanner::Do::kNeedInput:
       case protocols::RelayScanner::Do::kWaitForBackend:
         break;
@@ -422,6 +447,7 @@ class Run {
   }
 
   void DriveScanner() {
+    asks_ = false;
     while (!input_.empty() && std::holds_alternative<protocols::NeedInput>(action_)) {
       const auto step = scanner_->FromClient(input_.view(), output_, backend_output_);
       if (!Follow(step, input_, backend_output_)) return;
@@ -458,6 +484,7 @@ class Run {
   protocols::ServerAction action_ = protocols::NeedInput{};
   bool authenticating_ = false;
   bool relaying_ = false;
+  bool asks_ = false;  // the scanner, about a recipient
 };
 
 }  // namespace

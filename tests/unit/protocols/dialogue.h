@@ -4,6 +4,7 @@
 //   # comment                       "# no-split" alone on a line: run it unsplit only
 //   facts: tls=active|offered|none cleartext=allow|deny [bare_newline=reject|normalize]
 //          [external=USER] [apop=TIMESTAMP] [mechanisms=A,B] [local=DOMAIN,DOMAIN]
+//          [recipients=judged]
 //          [capabilities=A,B C,D] one line; capabilities go to its end; USER is for whom the
 //          client's certificate stands, once TLS is active
 //   c -> TEXT                       the client sends TEXT and CRLF
@@ -21,6 +22,8 @@
 //   b <- TEXT                       the backend is sent exactly this line
 //   b -> TEXT                       the backend sends TEXT and CRLF
 //   then failed inbound             … or else there is no backend
+//   -> judge HELLO | MAIL | RCPT    … whom the relay has somebody judge, with what is known of it
+//   then judged [REPLY LINE]        … who says this; nothing: the backend may have the recipient
 //   -> quit kLoggedOut              the engine closes; any QuitReason
 // The server is mail.example.org. Client lines without an expectation between are one flight.
 // SPDX-License-Identifier: Apache-2.0
@@ -71,6 +74,12 @@ struct ExpectBackendLine {
 struct BackendLine {
   std::string text;
 };
+struct ExpectJudge {
+  std::string text;
+};
+struct ThenJudged {
+  std::string refusal;
+};
 struct ExpectQuit {
   protocols::QuitReason reason;
 };
@@ -79,7 +88,7 @@ struct Step {
   int line = 0;  // in the file
   std::variant<Flight, ExpectLine, ExpectStartTls, ExpectAuthenticate, ThenChallenge, ExpectAnswer,
                ExpectCancelled, ThenOk, ThenFailed, ExpectInbound, InboundFailed, ExpectBackendLine,
-               BackendLine, ExpectQuit>
+               BackendLine, ExpectJudge, ThenJudged, ExpectQuit>
       what;
 };
 

@@ -221,6 +221,8 @@ class RelayHarness {
           if (replies_.empty()) return;
           PumpBackend(pace);
           continue;
+        case Do::kAsk:  // only after TakeInbound
+          std::abort();
         case Do::kResetBackend:
           result_.to_backend += "[reset]";
           result_.commands.insert(result_.commands.end(), backend_.commands.begin(),
@@ -268,6 +270,7 @@ class RelayHarness {
           Closed(step.reason);
           return;
         case Do::kWaitForBackend:
+        case Do::kAsk:
         case Do::kResetBackend:
           std::abort();  // client direction only
       }
