@@ -12,6 +12,18 @@ import threading
 from wire import Closed, Wire
 
 
+class Connection(Wire):
+    """One that may be given up: whatever comes then is not read any more."""
+
+    given_up = False
+
+    def fill(self):
+        more = super().fill()
+        if self.given_up:
+            raise Closed()
+        return more
+
+
 class Server:
     """Listens on `host` and an ephemeral port and gives each connection to `handler`."""
 
@@ -47,7 +59,7 @@ class Server:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            wire = Wire(connection)
+            wire = Connection(connection)
             with self._lock:
                 self.connections += 1
                 self.wires.append(wire)
@@ -74,6 +86,7 @@ class Server:
         with self._lock:
             wires, self.wires = self.wires, []
         for wire in wires:
+            wire.given_up = True
             try:
                 if reset:  # the thread that serves it wakes up and closes it
                     wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
