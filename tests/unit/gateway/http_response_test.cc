@@ -33,7 +33,7 @@ constexpr std::string_view kChunked =
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n6\r\nefghij\r\n0\r\n\r\n";
 
 TEST(HttpResponse, KeepsABodyThatIsWanted) {
-  for (const size_t step : {1, 7, 50, 1000}) {
+  for (const size_t step : {size_t{1}, size_t{7}, size_t{50}, size_t{1000}}) {
     HttpResponse sized([](auto, auto) {}, 10);
     EXPECT_EQ(Feed(sized, WithBody(10), step), Status::kDone);
     EXPECT_TRUE(sized.whole());
@@ -46,7 +46,7 @@ TEST(HttpResponse, KeepsABodyThatIsWanted) {
 }
 
 TEST(HttpResponse, ALongerBodyIsNeverWhole) {
-  for (const size_t step : {1, 7, 50, 1000}) {
+  for (const size_t step : {size_t{1}, size_t{7}, size_t{50}, size_t{1000}}) {
     for (const std::string& text : {WithBody(10), std::string(kChunked)}) {
       HttpResponse response([](auto, auto) {}, 9);
       (void)Feed(response, text, step);
