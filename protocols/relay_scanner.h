@@ -84,7 +84,7 @@ class RelayScanner {
   [[nodiscard]] virtual Recipient recipient() const { return {}; }
   // Judge takes the answer: a whole reply, with code and without CRLF; empty: the backend may have
   // it.
-  virtual void Judge(std::string /*refusal*/) {}
+  virtual void Judge(std::string_view /*refusal*/) {}
 
   // AtBoundary says whether the session can be ended now without breaking a mail transaction: no
   // command is unanswered, no mail data is under way, no transaction is open.

@@ -5,8 +5,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "protocols/smtp/inbound.h"
 
-#include <utility>
-
 #include "gateway/backends/common_capabilities.h"
 #include "gateway/session/login.h"
 #include "gateway/session/session.h"
@@ -54,7 +52,7 @@ void Session::JudgeRecipient(const auth::Verdict& verdict) {
     refusal = verdict.message.empty() ? "451 4.3.0 Temporary failure, try again later"
                                       : protocols::Printable(verdict.message, kMaxReplyBytes);
   }
-  relay_->scanner()->Judge(std::move(refusal));
+  relay_->scanner()->Judge(refusal);
   relay_->GoOn();
 }
 

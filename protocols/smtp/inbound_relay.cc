@@ -138,8 +138,8 @@ protocols::RelayScanner::Recipient RelayScanner::recipient() const {
   return {inbound_->client_name, inbound_->mail, inbound_->rcpt, inbound_->asked};
 }
 
-void RelayScanner::Judge(std::string refusal) {
-  if (inbound_ && !inbound_->rcpt.empty()) inbound_->refusal = std::move(refusal);
+void RelayScanner::Judge(std::string_view refusal) {
+  if (inbound_ && !inbound_->rcpt.empty()) inbound_->refusal = std::string(refusal);
 }
 
 // RefuseRecipient ends with whoever tries too many.

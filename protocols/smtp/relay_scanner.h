@@ -49,7 +49,7 @@ class RelayScanner final : public protocols::RelayScanner {
   void SetBackend(const protocols::Capabilities& capabilities) override;
   void BackendReset() override;
   [[nodiscard]] Recipient recipient() const override;
-  void Judge(std::string refusal) override;
+  void Judge(std::string_view refusal) override;
   [[nodiscard]] bool AtBoundary() const override;
   [[nodiscard]] bool CanSpeak() const override;
   void Say(protocols::Notice notice, protocols::Buffer& to_client) override;
