@@ -118,7 +118,9 @@ tl::expected<Prepared, std::vector<std::string>> Prepare(const std::string& file
     if (auto loaded = auth::LoadPolicy(settings.policy, prepared.key_log, metrics)) {
       runtime.policy = std::move(*loaded);
     } else {
-      for (const std::string& error : loaded.error()) errors.push_back(file + ": " + error);
+      for (std::string& error : loaded.error()) {
+        errors.push_back(std::move(error.insert(0, file + ": ")));
+      }
     }
   }
   for (const auto& [path, secret] :
