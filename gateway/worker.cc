@@ -338,7 +338,6 @@ void Worker::BeginSupersede() {
 
 void Worker::BeginDrain(uint64_t spread_ms, uint64_t deadline_ms) {
   BeginSupersede();
-  draining_ = true;
   uint64_t position = 0;
   const uint64_t count = std::max<uint64_t>(session_count_, 1);
   ForEachSession([&](session::Session& session) { session.Drain(spread_ms * position++ / count); });

@@ -172,8 +172,7 @@ class Worker final : public net::Listener::Observer,
   uint64_t last_accept_error_ms_ = 0;
   std::vector<std::unique_ptr<session::Session>> retired_sessions_;
   std::vector<std::unique_ptr<net::Stream>> buried_streams_;
-  bool draining_ = false;  // sessions are asked to end
-  bool leaving_ = false;   // no session is begun
+  bool leaving_ = false;  // no session is begun
 
   std::atomic<uint64_t> heartbeat_{0};
   uint64_t next_tick_ns_ = 0;
