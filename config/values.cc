@@ -185,7 +185,7 @@ std::string Text(const ServiceSocket& socket) {
   return Text(SocketAddress{socket.address.host, socket.address.port});
 }
 
-std::optional<std::string> ParseHttpHeader(std::string_view text) {
+std::optional<HttpHeader> SplitHttpHeader(std::string_view text) {
   const size_t colon = text.find(':');
   if (colon == std::string_view::npos || colon == 0) return std::nullopt;
   const std::string_view name = text.substr(0, colon);
@@ -199,7 +199,13 @@ std::optional<std::string> ParseHttpHeader(std::string_view text) {
     return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f;
   });
   if (!token || !line || value.empty() || value.ends_with(' ')) return std::nullopt;
-  return std::string(name) + ": " + std::string(value);
+  return HttpHeader{name, value};
+}
+
+std::optional<std::string> ParseHttpHeader(std::string_view text) {
+  const auto header = SplitHttpHeader(text);
+  if (!header) return std::nullopt;
+  return std::string(header->name) + ": " + std::string(header->value);
 }
 
 std::optional<std::string> ParseMailDomain(std::string_view text) {

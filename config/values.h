@@ -154,7 +154,12 @@ static_assert(Name(LogLevel::kError) == "error" && Names(LogLevel{}).size() == 4
 inline constexpr std::string_view kServiceSocket =
     "an absolute path of at most 107 bytes, or HOST:PORT (IPv6 in brackets)";
 
-// ParseHttpHeader reads "Name: value" (RFC 9110 §5.1 and §5.5), and returns it with one blank.
+// SplitHttpHeader reads "Name: value" (RFC 9110 §5.1 and §5.5), and copies nothing.
+struct HttpHeader {
+  std::string_view name, value;
+};
+[[nodiscard]] std::optional<HttpHeader> SplitHttpHeader(std::string_view text);
+// ParseHttpHeader does the same, and returns it with one blank.
 [[nodiscard]] std::optional<std::string> ParseHttpHeader(std::string_view text);
 
 // ParseMailDomain reads the domain of a mail address, and returns it in lower case. Other letters
@@ -177,15 +182,15 @@ inline constexpr std::string_view kServiceSocket =
 [[nodiscard]] std::optional<PoolMember> ParsePoolMember(std::string_view text);
 inline constexpr uint32_t kMaxWeight = 100;
 
+// ParseRouteDomain reads a host name or, for all names below one, "*." and that; in lower case.
+[[nodiscard]] std::optional<std::string> ParseRouteDomain(std::string_view text);
+
 // ParseReferralHost reads the same, or an address literal.
 [[nodiscard]] std::optional<std::string> ParseReferralHost(std::string_view text);
 inline constexpr std::string_view kReferralHosts =
     "host names, \"*.\" and one for all below it, or IP addresses";
 // IsReferralHost tells whether `host`, in lower case, is meant by one of `allowed`.
 [[nodiscard]] bool IsReferralHost(std::string_view host, const std::vector<std::string>& allowed);
-
-// ParseRouteDomain reads a host name or, for all names below one, "*." and that; in lower case.
-[[nodiscard]] std::optional<std::string> ParseRouteDomain(std::string_view text);
 
 // ParseKeyPin reads a SHA-256 in base64, in its one canonical form.
 [[nodiscard]] std::optional<KeyPin> ParseKeyPin(std::string_view text);

@@ -74,8 +74,10 @@ tl::expected<std::unique_ptr<PolicyRuntime>, std::vector<std::string>> LoadPolic
     const auto line = ReadSecret(*settings.header_file);
     if (!line) {
       errors.push_back("policy: " + line.error());
-    } else if (const auto header = config::ParseHttpHeader(line->Reveal())) {
-      made->header = sasl::Secret(*header + "\r\n");
+    } else if (const auto header = config::SplitHttpHeader(line->Reveal())) {
+      protocols::Buffer text;  // which is wiped
+      text << header->name << ": " << header->value << "\r\n";
+      made->header = sasl::Secret(text.view());
     } else {
       errors.push_back("policy: " + settings.header_file->string() +
                        ": its first line must be an HTTP header field, for example: "

@@ -94,8 +94,6 @@ class Policy final {
   class Allow;
   class Told;
 
-  static uint64_t KeyOf(SessionId id) { return uint64_t{id.generation} << 32 | id.index; }
-
   void Decided(Allow& asked, const PolicyAnswer& answer);
   void Undecided(Allow& asked, std::string detail, bool timed_out);
   void Finish(Allow& asked, Decision decision);

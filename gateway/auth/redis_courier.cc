@@ -154,7 +154,7 @@ bool RedisCourier::LogIn() {
   if (password_.empty()) return true;
   Words words = {"AUTH"};
   if (!user_.empty()) words.push_back(user_);
-  words.emplace_back(password_.Reveal());
+  words.push_back(password_.Reveal());
   return Ask(words) != nullptr;
 }
 
@@ -219,7 +219,7 @@ void RedisCourier::Take(const redisReply& entry) {
 RedisCourier::Reply RedisCourier::Ask(const Words& words) {
   std::vector<const char*> texts;
   std::vector<size_t> lengths;
-  for (const std::string& word : words) {
+  for (const std::string_view word : words) {
     texts.push_back(word.data());
     lengths.push_back(word.size());
   }

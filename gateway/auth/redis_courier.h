@@ -47,7 +47,7 @@ class RedisCourier final : public Throttle::Courier {
     void operator()(redisReply* reply) const;
   };
   using Reply = std::unique_ptr<redisReply, Free>;
-  using Words = std::vector<std::string>;
+  using Words = std::vector<std::string_view>;
 
   void Run();
   // Connect, LogIn, Send and Read return false when Redis does not do what it should; problem_ says
