@@ -78,7 +78,7 @@ std::optional<Session::Wait> Session::FollowReferral(const std::string& url) {
                        {"user", user_},
                        {"from", from->name()},
                        {"to", next->name()},
-                       {"as", referral->user}});
+                       {"as", WithoutPassword(referral->user)}});
   DropBackend();
   // A master's or a fixed account is known by the same name everywhere.
   if (settings.login == config::BackendLogin::kSame && !referral->user.empty() &&
