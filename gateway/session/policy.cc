@@ -6,26 +6,17 @@
 #include "gateway/session/login.h"
 #include "gateway/session/session.h"
 #include "gateway/worker.h"
+#include "protocols/imap/quoted.h"
 #include "protocols/introduction.h"
 
 namespace gatepost::session {
 namespace {
 
-// What an IMAP client says of itself, as Dovecot's client_id has it: "name" "value" "name" …
+// What an IMAP client says of itself, as Dovecot's client_id has it.
 std::string DeviceOf(const protocols::Introduction* introduction) {
-  std::string device;
-  if (introduction == nullptr) return device;
-  for (const auto& [name, value] : introduction->id) {
-    for (const std::string& text : {name, value}) {
-      device += device.empty() ? "\"" : " \"";
-      for (const char c : text) {
-        if (c == '"' || c == '\\') device += '\\';
-        device += c;
-      }
-      device += '"';
-    }
-  }
-  return device;
+  protocols::Buffer device;
+  if (introduction != nullptr) imap::AppendIdPairs(introduction->id, device);
+  return std::string(device.view());
 }
 
 }  // namespace

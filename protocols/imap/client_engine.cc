@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "protocols/imap/quoted.h"
 #include "protocols/line_framer.h"
 
 namespace gatepost::imap {
@@ -28,15 +29,6 @@ bool Writable(std::string_view text) {
 
 bool IsPrintableAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
-}
-
-void AppendQuoted(std::string_view text, Buffer& output) {
-  output << "\"";
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '"' || text[i] == '\\') output << "\\";
-    output << text.substr(i, 1);
-  }
-  output << "\"";
 }
 
 // RFC 5530 §3: a server that shuts down, or has no room, says so in its code.
@@ -291,13 +283,7 @@ void ClientEngine::SendId(Buffer& output) {
   NewTag();
   id_tag_ = tag_;
   output << id_tag_ << " ID (";
-  bool first = true;
-  for (const auto& [name, value] : protocols::IdFields(*introduction_)) {
-    if (!std::exchange(first, false)) output << " ";
-    AppendQuoted(name, output);
-    output << " ";
-    AppendQuoted(value, output);
-  }
+  AppendIdPairs(protocols::IdFields(*introduction_), output);
   output << ")\r\n";
 }
 
