@@ -180,21 +180,22 @@ void CheckInbound(const Listener& listener, const std::string& path, Findings& f
     }
     return;
   }
-  for (const char* key : {".local_domains", ".inbound_pool", ".inbound_authority"}) {
-    const bool has = findings.Has(path + key);
-    if (listener.relay == Relay::kAuthenticated && has) {
+  if (listener.relay == Relay::kAuthenticated) {
+    for (const char* key : {".local_domains", ".inbound_pool", ".inbound_authority"}) {
+      if (!findings.Has(path + key)) continue;
       add(key,
           "has no effect with relay = \"authenticated\", which takes nothing without a login; "
           "remove it, or use relay = \"local-domains\"");
     }
-    if (listener.relay == Relay::kLocalDomains && !has &&
-        std::string_view(key) != ".inbound_authority") {
-      const bool domains = std::string_view(key) == ".local_domains";
-      add(".relay", domains ? "\"local-domains\" needs to know which, for example: local_domains = "
-                              "[\"example.org\"]"
-                            : "\"local-domains\" needs to know where that mail goes, for example: "
-                              "inbound_pool = \"mx\"");
-    }
+    return;
+  }
+  if (!findings.Has(path + ".local_domains")) {
+    add(".relay",
+        "\"local-domains\" needs to know which, for example: local_domains = [\"example.org\"]");
+  }
+  if (!findings.Has(path + ".inbound_pool")) {
+    add(".relay",
+        "\"local-domains\" needs to know where that mail goes, for example: inbound_pool = \"mx\"");
   }
 }
 

@@ -60,7 +60,8 @@ void CheckThrottle(const Config& config, Findings& findings) {
                  "(openssl rand -hex 32), for example: shared_key_file = "
                  "\"/etc/gatepost/throttle.key\"");
   }
-  if (config.throttle.redis_user && !findings.Has("throttle.redis_password_file")) {
+  if (config.throttle.redis && config.throttle.redis_user &&
+      !findings.Has("throttle.redis_password_file")) {
     findings.Add(findings.PlaceOf("throttle.redis_user"), "throttle.redis_user",
                  "needs the user's password, for example: redis_password_file = "
                  "\"/etc/gatepost/redis-password\"");

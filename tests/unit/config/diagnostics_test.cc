@@ -1016,6 +1016,10 @@ shared_key_file = 'k'
 redis_user = 'gatepost'
 )", "CLP",
      R"(g.toml:4:14: throttle.redis_user: needs the user's password, for example: redis_password_file = "/etc/gatepost/redis-password")"},
+    {"redis_user_alone", R"([throttle]
+redis_user = 'gatepost'
+)", "CLP",
+     R"(g.toml:2:14: throttle.redis_user: has no effect without redis; remove it, or add, for example: redis = "redis.internal:6379")"},
     {"throttle_half_life", R"([throttle]
 half_life = "0s"
 )", "CLP",
