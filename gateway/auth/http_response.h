@@ -1,8 +1,8 @@
 // An HTTP/1 response: Boost.Beast's parser, and nothing of it.
 //
 // Bytes in, header fields out; the body is skipped, unless a short one is wanted. Knows nothing of
-// what the fields mean. Owned by its connection; one thread. RFC 9112. SPDX-License-Identifier:
-// Apache-2.0
+// what the fields mean. Owned by its connection; one thread. RFC 9112.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstddef>

@@ -2,8 +2,8 @@
 //
 // For pools with ready_connections > 0: so many of each member are kept open, greeted and past TLS,
 // so that a login is one round trip. One that the backend gives up is replaced; each is renewed
-// before the usual patience of servers before a login ends. One worker's. SPDX-License-Identifier:
-// Apache-2.0
+// before the usual patience of servers before a login ends. One worker's.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <memory>

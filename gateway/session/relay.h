@@ -2,8 +2,8 @@
 //
 // Opaque for IMAP and POP3; for SMTP a RelayScanner decides over each piece. What is read from one
 // side is written to the other at once; when the other side can't take all of it, reading stops.
-// Nothing is held while idle. Owned by its session; one loop thread. SPDX-License-Identifier:
-// Apache-2.0
+// Nothing is held while idle. Owned by its session; one loop thread.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // Mail from outside: what a recipient is, what MAIL may carry, what two backends have in common.
-// The attempts to relay are dialogues: tests/dialogues/smtp/inbound_*. SPDX-License-Identifier:
-// Apache-2.0
+// The attempts to relay are dialogues: tests/dialogues/smtp/inbound_*.
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include "protocols/smtp/inbound.h"
