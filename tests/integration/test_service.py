@@ -5,6 +5,7 @@ import ctypes
 import os
 import pathlib
 import re
+import shlex
 import socket
 import subprocess
 import unittest
@@ -90,6 +91,40 @@ class Notify(GatewayTestCase):
         poll_until(lambda: self.gate.http("/healthz")[0] == 200, "it runs again")
 
 
+class Reload(GatewayTestCase):
+    """`systemctl reload`, with us as the manager. There is no control socket: nobody has to configure one."""
+
+    def reload(self):
+        """Runs the unit's commands as systemd does, none behind one that failed; -> the last one's result."""
+        for line in re.findall(r"^ExecReload=(.*)$", UNIT.read_text(), re.MULTILINE):
+            command = [{"$MAINPID": str(self.gate.process.pid), "/usr/bin/gatepost": str(BINARY),
+                        "/etc/gatepost/gatepost.toml": str(self.gate.config_file)}.get(word, word)
+                       for word in shlex.split(line)]
+            result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+            if result.returncode != 0:
+                break
+        return result
+
+    def test_a_good_configuration_is_taken_and_a_wrong_one_told_of(self):
+        with RecordingImap(users={"u": "p"}) as backend:
+            gate = self.start({"imaps": {"protocol": "imap", "tls": "implicit"}},
+                              {"p": {"members": [backend.member], "tls": "none"}})
+            gate.limits["max_bad_commands"] = 7
+            gate.write_config()
+            result = self.reload()
+            self.assertEqual((result.returncode, result.stderr), (0, ""))
+            gate.wait_log(event="reload", trigger="signal", result="ok", generation="2")
+            gate.config_file.write_text(gate.config_text().replace("implicit", "implict"))
+            result = self.reload()
+            self.assertEqual(result.returncode, 2)
+            self.assertIn('"implict"', result.stderr)
+            line = gate.wait_log(event="reload", trigger="signal", result="failed")[0]
+            self.assertIn('"implict"', line["detail"])
+            metrics = gate.metrics()
+            self.assertEqual(metrics.value("config_last_reload_successful"), 0)
+            self.assertEqual(metrics.value("config_reloads_total", result="failed"), 1)
+
+
 class Logrotate(GatewayTestCase):
     def test_the_emptied_file_is_written_on(self):
         with RecordingImap(users={"u": "p"}) as backend:
@@ -152,7 +187,6 @@ class Unit(unittest.TestCase):
         self.assertIn(command[2], said)
         self.assertIn("Type=notify", text)
         self.assertIn("WatchdogSec=30s", text)
-        self.assertIn("ExecReload=/bin/kill -HUP", text)
 
     def test_the_drop_in_is_one(self):
         with_credentials = run_directory() / "with-credentials.service"
