@@ -8,6 +8,7 @@ import re
 import shlex
 import socket
 import subprocess
+import tomllib
 import unittest
 from unittest import mock
 
@@ -17,6 +18,7 @@ from gatepost import BINARY, SOURCE, GatewayTestCase, run_directory
 from wire import DEADLINE, poll_until
 
 UNIT = SOURCE / "deploy/systemd/gatepost.service"
+SOCKET = SOURCE / "deploy/systemd/gatepost.socket"
 LOGROTATE = SOURCE / "deploy/logrotate/gatepost"
 CREDENTIALS = SOURCE / "deploy/systemd/credentials.conf"
 EXPOSURE = 16  # tenths; systemd calls up to 20 "OK", the default for a service is 96
@@ -169,11 +171,26 @@ class Unit(unittest.TestCase):
 
     def test_systemd_takes_the_socket(self):
         self.assertEqual(self.analyze("verify", "--man=no"), (0, ""))  # which it is for
-        copy = run_directory() / "gatepost.socket"
-        copy.write_text((SOURCE / "deploy/systemd/gatepost.socket").read_text())
-        result = subprocess.run(["systemd-analyze", "verify", "--man=no", copy],
-                                capture_output=True, text=True, timeout=DEADLINE, check=False)
-        self.assertEqual((result.returncode, result.stdout + result.stderr), (0, ""))
+        for text in (SOCKET.read_text(), self.every_line(SOCKET.read_text())):
+            copy = run_directory() / "gatepost.socket"
+            copy.write_text(text)
+            result = subprocess.run(["systemd-analyze", "verify", "--man=no", copy],
+                                    capture_output=True, text=True, timeout=DEADLINE, check=False)
+            self.assertEqual((result.returncode, result.stdout + result.stderr), (0, ""))
+
+    @staticmethod
+    def every_line(socket_unit):
+        return re.sub(r"(?m)^#(?=ListenStream=)", "", socket_unit)
+
+    def test_the_socket_has_the_ports_of_the_packages_configuration_and_no_others(self):
+        def ports(socket_unit):
+            return re.findall(r"^ListenStream=(.*)$", socket_unit, re.MULTILINE)
+        packaged, documented = (
+            [address for listener in tomllib.loads((SOURCE / file).read_text())["listener"]
+             for address in listener["addresses"]]
+            for file in ("deploy/debian/gatepost.toml", "config/gatepost.toml"))
+        self.assertEqual(sorted(ports(SOCKET.read_text())), sorted(packaged))
+        self.assertEqual(sorted(ports(self.every_line(SOCKET.read_text()))), sorted(documented))
 
     def test_it_is_confined(self):
         code, said = self.analyze("security", "--offline=true", f"--threshold={EXPOSURE}")
