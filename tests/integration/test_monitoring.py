@@ -125,6 +125,10 @@ class Files(unittest.TestCase):
                 self.assertIn(rule["labels"]["severity"], ("page", "ticket", "info"))
                 self.assertEqual(set(rule["annotations"]), {"summary", "description"})
 
+    def test_no_two_alerts_look_at_the_same(self):
+        expressions = [rule["expr"] for rule in rules() if "alert" in rule]
+        self.assertEqual(len(set(expressions)), len(expressions))
+
     def test_names_are_in_the_reference(self):
         reference = set(re.findall(r"^\| `([a-z_]+)` \| (\w+)",
                                    (SOURCE / "gateway/observe/metrics.md").read_text(), re.MULTILINE))
