@@ -2,9 +2,13 @@
 # a client does with it what it then does with Gatepost and the new one.
 # SPDX-License-Identifier: Apache-2.0
 import base64
+import grp
 import http.server
+import os
 import pathlib
+import pwd
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -13,7 +17,7 @@ import unittest
 import urllib.parse
 
 import clients
-from gatepost import (HOST, SOURCE, Port, certificates, run_directory, run_gatepost, spawn,
+from gatepost import (BINARY, HOST, SOURCE, Port, certificates, run_directory, run_gatepost, spawn,
                       start_backends)
 from wire import DEADLINE, poll_until
 
@@ -33,7 +37,8 @@ def setUpModule():
 
 
 def block(guide, language):
-    return re.search(rf"^```{language}\n(.*?)^```", (FOLDER / guide).read_text(),
+    """The first one in that language; it may be part of a list."""
+    return re.search(rf"^ *```{language}\n(.*?)^ *```", (FOLDER / guide).read_text(),
                      re.MULTILINE | re.DOTALL)[1]
 
 
@@ -205,6 +210,37 @@ class Guides(unittest.TestCase):
                 file.write_text(text)
                 result = run_gatepost("check", file)
                 self.assertEqual(result.returncode, 0, result.stderr)
+
+    @unittest.skipUnless(os.geteuid() == 0, "a key of root's, and runuser")
+    def test_a_key_of_root_is_readable_for_the_service(self):
+        # A copy, since the service's user may not look into the folder of a build.
+        program = shutil.copy(BINARY, run_directory() / "gatepost")
+        for guide in sorted(path.name for path in FOLDER.glob("from-*.md")):
+            with self.subTest(guide):
+                key, file = (run_directory() / f"{guide}.{suffix}" for suffix in ("key", "service.toml"))
+                key.touch(mode=0o600)
+                key.write_text(certificates().key.read_text())
+
+                def here(text, key=key, file=file):
+                    for there, path in (("/etc/gatepost/tls/fullchain.pem", certificates().chain),
+                                        ("/etc/gatepost/tls/privkey.pem", key),
+                                        ("/etc/gatepost/gatepost.toml", file),
+                                        ("chgrp gatepost", f"chgrp {grp.getgrgid(65534).gr_name}"),
+                                        ("-u gatepost -- gatepost",
+                                         f"-u {pwd.getpwuid(65534).pw_name} -- {program}")):
+                        text = text.replace(there, str(path))
+                    return text
+
+                def run(commands):
+                    result = subprocess.run(["sh", "-e", "-c", commands], capture_output=True,
+                                            text=True, timeout=DEADLINE, check=False)
+                    return result.returncode, result.stderr
+                file.write_text(here(block(guide, "toml")))
+                commands = here(block(guide, "sh"))
+                code, said = run(commands.strip().splitlines()[-1])
+                self.assertEqual(code, 2)
+                self.assertRegex(said, rf"(?i){re.escape(str(key))}.*permission denied")
+                self.assertEqual(run(commands), (0, ""))
 
     def test_the_pin_is_what_openssl_prints(self):
         # The command of old-backend.md, less its connection.
