@@ -2,6 +2,7 @@
 # program. What would need a cluster is not tried.
 # SPDX-License-Identifier: Apache-2.0
 import copy
+import functools
 import json
 import os
 import pathlib
@@ -25,6 +26,7 @@ PORTS = {"imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995, "smtp": 25, "smtp
          "submission": 587, "submissions": 465}
 OLD_SERVER_PORTS = {"smtp", "smtp-26"}  # the sidecar's mail server keeps them
 PRE_STOP_MARGIN = 10
+BY_SESSIONS = "components: [by-sessions]\n"
 
 
 def kustomize(folder):
@@ -41,15 +43,41 @@ def kustomize(folder):
             "metadata": {"name": wanted["name"],
                          "labels": settings.get("generatorOptions", {}).get("labels", {})},
             "data": {file: (folder / file).read_text() for file in wanted["files"]}})
+    for name in settings.get("components", []):
+        component = yaml.safe_load((folder / name / "kustomization.yaml").read_text())
+        for patch in component["patches"]:
+            change(objects, patch["target"], yaml.safe_load(patch["patch"]))
     images = {image["name"]: f"{image['newName']}:{image['newTag']}"
               for image in settings.get("images", [])}
     for one in objects:
         for container in containers(one):
             container["image"] = images.get(container["image"], container["image"])
     unknown = settings.keys() - {"apiVersion", "kind", "resources", "configMapGenerator", "images",
-                                 "generatorOptions"}
+                                 "generatorOptions", "components"}
     assert not unknown, unknown
     return objects
+
+
+def change(objects, target, steps):
+    """A patch in the form of RFC 6902, as far as ours go: values behind the last one of a list."""
+    one, = (one for one in objects
+            if (one["kind"], one["metadata"]["name"]) == (target["kind"], target["name"]))
+    for step in steps:
+        *way, end = step["path"].strip("/").split("/")
+        assert (step["op"], end) == ("add", "-"), step
+        functools.reduce(lambda at, key: at[key], way, one).append(step["value"])
+
+
+@functools.cache
+def ingress_by_sessions():
+    """The folder of the form "ingress" with the component that its kustomization has as a comment."""
+    root = pathlib.Path(tempfile.mkdtemp(prefix="by-sessions-", dir=run_directory()))
+    for name in ("kubernetes", "grafana"):
+        shutil.copytree(SOURCE / "deploy" / name, root / name)
+    file = root / "kubernetes/ingress/kustomization.yaml"
+    assert file.read_text().count(f"\n#{BY_SESSIONS}") == 1
+    file.write_text(file.read_text().replace(f"\n#{BY_SESSIONS}", f"\n{BY_SESSIONS}"))
+    return file.parent
 
 
 def pod_of(one):
@@ -63,6 +91,7 @@ def containers(one):
 def manifests():
     """Every object of every file, by the form that it is part of."""
     return {"ingress": kustomize(FOLDER / "ingress"), "sidecar": kustomize(FOLDER / "sidecar"),
+            "ingress by sessions": kustomize(ingress_by_sessions()),
             "gateway-api": list(yaml.safe_load_all(
                 (FOLDER / "gateway-api/tcproutes.yaml").read_text()))}
 
@@ -116,25 +145,25 @@ class Schemas(unittest.TestCase):
         def walk(folder):
             reached.add(folder / "kustomization.yaml")
             settings = yaml.safe_load((folder / "kustomization.yaml").read_text())
-            for name in settings.get("resources", []):
+            for name in settings.get("resources", []) + settings.get("components", []):
                 path = (folder / name).resolve()
                 walk(path) if path.is_dir() else reached.add(path)
-        for form in ("ingress", "sidecar"):
+        for form in ("ingress", "sidecar", "ingress/by-sessions"):
             walk(FOLDER / form)
         files = set(FOLDER.rglob("*.yaml")) - {FOLDER / "gateway-api/tcproutes.yaml"}
         self.assertEqual(files - reached, set())
 
     @unittest.skipUnless(shutil.which("kubectl"), "kubectl is not installed")
     def test_kustomize_makes_the_same(self):
-        for form in ("ingress", "sidecar"):
-            result = subprocess.run(["kubectl", "kustomize", FOLDER / form], capture_output=True,
+        for folder in (FOLDER / "ingress", FOLDER / "sidecar", ingress_by_sessions()):
+            result = subprocess.run(["kubectl", "kustomize", folder], capture_output=True,
                                     text=True, timeout=DEADLINE, check=False)
             self.assertEqual((result.returncode, result.stderr), (0, ""))
             made = re.sub(r"\bgatepost-[0-9a-z]{10}\b", "gatepost", result.stdout)
 
             def by_name(objects):
                 return {(one["kind"], one["metadata"]["name"]): one for one in objects}
-            wanted = by_name(kustomize(FOLDER / form))
+            wanted = by_name(kustomize(folder))
             found = by_name(yaml.safe_load_all(made))
             self.assertEqual(found.keys(), wanted.keys())
             for name, one in wanted.items():
@@ -244,6 +273,26 @@ class Agreement(unittest.TestCase):
             self.assertGreater(sleep, 0)
             self.assertGreaterEqual(form.pod["terminationGracePeriodSeconds"],
                                     sleep + drain + PRE_STOP_MARGIN)
+
+    def test_the_autoscaler(self):
+        forms = {name: Form(name) for name in ("ingress", "ingress by sessions")}
+        metrics = {name: form.one("HorizontalPodAutoscaler")["spec"]["metrics"]
+                   for name, form in forms.items()}
+        # One that the cluster itself has: while a metric is unknown, no pod is taken away.
+        self.assertEqual([metric["type"] for metric in metrics["ingress"]], ["Resource"])
+        cpu, sessions = metrics["ingress by sessions"]
+        self.assertEqual([cpu], metrics["ingress"])
+        self.assertIn(f"| `{sessions['pods']['metric']['name']}` | gauge |",
+                      (SOURCE / "gateway/observe/metrics.md").read_text())
+        self.assertLess(int(sessions["pods"]["target"]["averageValue"]),
+                        forms["ingress"].config["limits"]["max_connections"])
+        for form in forms.values():
+            spec = form.one("HorizontalPodAutoscaler")["spec"]
+            self.assertEqual((spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"]),
+                             (form.workload["kind"], form.workload["metadata"]["name"]))
+            down = spec["behavior"]["scaleDown"]
+            self.assertEqual(down["stabilizationWindowSeconds"], 3600)
+            self.assertEqual(down["policies"], [{"type": "Pods", "value": 1, "periodSeconds": 1800}])
 
     def test_nothing_that_root_could_do(self):
         for form in self.forms():
