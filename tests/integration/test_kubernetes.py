@@ -16,7 +16,8 @@ import urllib.error
 import urllib.request
 
 import yaml
-from gatepost import (HOST, SOURCE, CertificateAuthority, Port, run_directory, run_gatepost, spawn)
+from gatepost import (BINARY, HOST, SOURCE, CertificateAuthority, Port, run_directory,
+                      run_gatepost, spawn)
 from wire import DEADLINE, Wire, poll_until
 
 FOLDER = SOURCE / "deploy/kubernetes"
@@ -198,6 +199,17 @@ class Form:
         return {f"{mount['mountPath']}/{key}": (volumes[mount["name"]], key)
                 for mount in self.gatepost["volumeMounts"] for key in keys[volumes[mount["name"]]]}
 
+    def groups(self):
+        """Those that the kubelet gives to every volume and to the container: the pod's fsGroup, or none."""
+        group = self.pod["securityContext"].get("fsGroup")
+        return [] if group is None else [group]
+
+    def mode(self, source):
+        """What the kubelet gives the files of a secret or ConfigMap, which are root's."""
+        origins = [volume.get("secret") or volume["configMap"] for volume in self.pod["volumes"]]
+        keys, = (keys for keys in origins if source in (keys.get("secretName"), keys.get("name")))
+        return keys.get("defaultMode", 0o644)
+
     def unpack(self, root, config):
         """Lays the container's files under `root` and returns the configuration's file."""
         chain, key = CertificateAuthority(root / "pki").issue("mail", ["mail.example.org"])
@@ -334,6 +346,35 @@ class Agreement(unittest.TestCase):
                 result = run_gatepost("check", file)
                 self.assertEqual(result.returncode, 0, result.stderr)
                 self.assertIn("mail.example.org", result.stdout)
+
+    @unittest.skipUnless(os.geteuid() == 0, "files of root, and another user")
+    def test_the_containers_user_can_read_what_is_mounted(self):
+        # A copy, since that user may not look into the folder of a build.
+        program = shutil.copy(BINARY, run_directory() / "gatepost")
+        for form in self.forms():
+            with tempfile.TemporaryDirectory(dir=run_directory()) as directory:
+                root = pathlib.Path(directory)
+                root.chmod(0o755)
+                file = form.unpack(root, form.toml)
+                for path, (source, _) in form.files().items():
+                    mounted = root / path.lstrip("/")
+                    os.chown(mounted, 0, (form.groups() or [0])[0])
+                    mounted.chmod(form.mode(source))
+                context = {**form.pod["securityContext"], **form.gatepost["securityContext"]}
+                result = subprocess.run(
+                    [program, "check", file], user=context["runAsUser"], group=context["runAsGroup"],
+                    extra_groups=form.groups(), capture_output=True, text=True, timeout=DEADLINE,
+                    check=False)
+                self.assertEqual((result.returncode, result.stderr), (0, ""))
+
+    def test_the_mail_stores_volume_keeps_its_group_and_modes(self):
+        form = Form("sidecar")
+        self.assertTrue(form.workload["spec"]["volumeClaimTemplates"])
+        self.assertEqual(form.groups(), [])
+        # All may read the key in its volume, so it is in no other container.
+        self.assertEqual([container["name"] for container in containers(form.workload)
+                          if "mail-tls" in {mount["name"] for mount in container["volumeMounts"]}],
+                         ["gatepost"])
 
     def test_the_program_serves_it(self):
         for form in self.forms():
