@@ -14,6 +14,7 @@ class HttpService:
 
     def __init__(self, tls=None, keep_alive=True):
         self.connections = 0
+        self._keep_alive = keep_alive
         self._open = set()
         self._lock = threading.Lock()
         service = self
@@ -36,6 +37,7 @@ class HttpService:
 
             def do_GET(self):
                 service.serve(self)
+                self.close_connection |= not service._keep_alive
 
             do_POST = do_GET
 
@@ -61,8 +63,9 @@ class HttpService:
         raise NotImplementedError
 
     def drop_connections(self):
-        """Ends the connections that are kept."""
+        """Ends the connections that are kept, and keeps no other."""
         with self._lock:
+            self._keep_alive = False
             connections = list(self._open)
         for connection in connections:
             with contextlib.suppress(OSError):

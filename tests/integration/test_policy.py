@@ -164,6 +164,7 @@ class Decisions(PolicyTestCase):
             self.assertEqual(self.backends["imap"].logins, [("bob", "his")])
             session, = gate.control_json("sessions")["sessions"]
             self.assertEqual(session["state"], "authenticating")
+            wire.reset()
 
     def test_a_delay_has_a_bound_and_an_end(self):
         service = self.service()
@@ -284,7 +285,7 @@ class Outages(PolicyTestCase):
     def test_a_session_that_ends_is_asked_about_no_more(self):
         service = self.service()
         service.held["allow"].clear()
-        gate = self.gate_for(service, policy=self.keys(service, timeout="30s"))
+        gate = self.gate_for(service, policy=self.keys(service, timeout="2s"))
         with gate.connect("imap", tls=True) as wire:
             clients.greeting(wire)
             wire.send('l LOGIN "alice" "right"\r\n')

@@ -1,4 +1,4 @@
-# What testssl.sh says about one listener of each kind.
+# What testssl.sh says about listeners of each protocol, of each profile, of each kind of TLS.
 # SPDX-License-Identifier: Apache-2.0
 import concurrent.futures
 import json
@@ -13,10 +13,9 @@ from wire import DEADLINE
 # than good: TLS 1.0 and 1.1 are what the legacy profile is for.
 CHECKS = ["--protocols", "--heartbleed", "--ccs-injection", "--renegotiation"]
 EXPECTED = {
-    "imap-implicit-intermediate": (["TLS1_2", "TLS1_3"], set()),
+    "imap-implicit-modern": (["TLS1_3"], set()),
     "smtp-starttls-intermediate": (["TLS1_2", "TLS1_3"], set()),
-    "pop3-starttls-modern": (["TLS1_3"], set()),
-    "imap-starttls-legacy": (["TLS1", "TLS1_1", "TLS1_2", "TLS1_3"], {"TLS1", "TLS1_1"}),
+    "pop3-starttls-legacy": (["TLS1", "TLS1_1", "TLS1_2", "TLS1_3"], {"TLS1", "TLS1_1"}),
 }
 VERSIONS = ("SSLv2", "SSLv3", "TLS1", "TLS1_1", "TLS1_2", "TLS1_3")
 
