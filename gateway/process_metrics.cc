@@ -113,6 +113,8 @@ Samples OfCourier(const Generation& generation,
 Samples Authorities(const Generation& generation) {
   Samples samples;
   for (const auto& authority : generation.runtime().authorities) {
+    // Of the backends each member has its own state.
+    if (authority->settings.kind == config::AuthorityKind::kBackend) continue;
     samples.push_back({{authority->settings.name}, authority->up.load() ? 1.0 : 0.0});
   }
   return samples;

@@ -43,8 +43,8 @@ ProtocolSeries::ProtocolSeries(protocols::Protocol protocol, observe::Metrics& m
     closed[i] = metrics.Counter(Metric::kSessionsClosed,
                                 {name, session::Info(static_cast<session::CloseReason>(i)).label});
   }
-  static constexpr std::array<std::string_view, kSize<AuthResult>> kResults = {"ok", "failed",
-                                                                               "tempfail"};
+  static constexpr std::array<std::string_view, kSize<AuthResult>> kResults = {
+      "ok", "failed", "tempfail", "limited"};
   for (size_t m = 0; m < auth_attempts.size(); ++m) {
     for (size_t t = 0; t < auth_attempts[m].size(); ++t) {
       for (size_t r = 0; r < auth_attempts[m][t].size(); ++r) {

@@ -50,7 +50,13 @@ enum class ProxyHeaderResult : uint8_t {
 };
 inline constexpr size_t kProxyVersions = 3;  // 0: neither of both
 
-enum class AuthResult : uint8_t { kOk, kFailed, kTempFail, kCount };
+enum class AuthResult : uint8_t {
+  kOk,
+  kFailed,    // the client's fault, as far as anybody knows
+  kTempFail,  // an outage, or a mistake of the operator
+  kLimited,   // too many guesses or too many sessions, ours to say or the backend's
+  kCount
+};
 
 // Series of one protocol.
 struct ProtocolSeries {

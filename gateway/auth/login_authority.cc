@@ -175,7 +175,7 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
       return End(Refusal(LoginFailure::kBadCredentials, "the backend asks the client back"));
     }
     if (const auto* failed = std::get_if<protocols::Failed>(&action)) {
-      const std::string detail = backends::Describe(*failed);
+      const std::string detail = backends::Describe(*failed, pool_.settings());
       if (failed->reason == protocols::BackendFailure::kUnencodable) {
         return End(Refusal(LoginFailure::kBadCredentials, detail));
       }

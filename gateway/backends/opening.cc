@@ -59,7 +59,7 @@ std::string OwnProxyHeader(config::ForwardClientAddress method, const net::Strea
 
 }  // namespace
 
-std::string Describe(const protocols::Failed& failed) {
+std::string Describe(const protocols::Failed& failed, const config::Pool& pool) {
   static constexpr std::array<std::string_view,
                               static_cast<size_t>(protocols::BackendFailure::kCount)>
       kTexts = {"the backend refuses service",
@@ -72,6 +72,11 @@ std::string Describe(const protocols::Failed& failed) {
                 "the credentials can't be written in this protocol"};
   std::string text(kTexts[static_cast<size_t>(failed.reason)]);
   if (!failed.detail.empty()) text += ": " + failed.detail;
+  if (failed.reason == protocols::BackendFailure::kProtocolError &&
+      (pool.forward_client_address == config::ForwardClientAddress::kProxyV1 ||
+       pool.forward_client_address == config::ForwardClientAddress::kProxyV2)) {
+    text += " (does this port expect the PROXY protocol, as forward_client_address has it?)";
+  }
   return text;
 }
 
@@ -237,7 +242,7 @@ void Opening::Talk() {
   const auto* failed = std::get_if<protocols::Failed>(&action);
   if (failed == nullptr) return;
   worker_.shard().Add(pool_.series().rejected);
-  Fail(SignOf(failed->reason), CauseOf(*failed), Describe(*failed));
+  Fail(SignOf(failed->reason), CauseOf(*failed), Describe(*failed, pool_.settings()));
 }
 
 void Opening::Fail(Health::Sign sign, std::string_view cause, std::string error) {

@@ -99,8 +99,8 @@ class Opening final : private net::Deadlines::Entry,
   std::string error_;
 };
 
-// Describe says in words what an engine's failure means.
-[[nodiscard]] std::string Describe(const protocols::Failed& failed);
+// Describe says in words what an engine's failure means for a member of that pool.
+[[nodiscard]] std::string Describe(const protocols::Failed& failed, const config::Pool& pool);
 // CauseOf is the same in one word, for ReportFailure.
 [[nodiscard]] std::string_view CauseOf(const protocols::Failed& failed);
 // CountFailure counts the failure of a backend's stream, and returns its cause in one word, for

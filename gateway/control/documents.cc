@@ -12,10 +12,15 @@ using nlohmann::json;
 constexpr int64_t kDayS = 86'400;
 
 json ToJson(const ProtocolStatus& protocol) {
-  return {{"protocol", protocol.protocol},           {"connections", protocol.connections},
-          {"sessions", protocol.sessions},           {"logins_ok", protocol.logins_ok},
-          {"logins_failed", protocol.logins_failed}, {"logins_deferred", protocol.logins_deferred},
-          {"bytes_in", protocol.bytes_in},           {"bytes_out", protocol.bytes_out}};
+  return {{"protocol", protocol.protocol},
+          {"connections", protocol.connections},
+          {"sessions", protocol.sessions},
+          {"logins_ok", protocol.logins_ok},
+          {"logins_failed", protocol.logins_failed},
+          {"logins_deferred", protocol.logins_deferred},
+          {"logins_limited", protocol.logins_limited},
+          {"bytes_in", protocol.bytes_in},
+          {"bytes_out", protocol.bytes_out}};
 }
 
 json ToJson(const ListenerStatus& listener) {

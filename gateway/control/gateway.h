@@ -25,6 +25,7 @@ struct ProtocolStatus {
   uint64_t logins_ok = 0;        // since the start, as the following
   uint64_t logins_failed = 0;    // refused
   uint64_t logins_deferred = 0;  // for want of an authority or a backend
+  uint64_t logins_limited = 0;   // after too many guesses, or with too many sessions
   uint64_t bytes_in = 0;
   uint64_t bytes_out = 0;
 };

@@ -139,6 +139,7 @@ ProtocolStatus StatusOf(protocols::Protocol protocol, const Runtime& runtime) {
   status.logins_ok = attempts(AuthResult::kOk);
   status.logins_failed = attempts(AuthResult::kFailed);
   status.logins_deferred = attempts(AuthResult::kTempFail);
+  status.logins_limited = attempts(AuthResult::kLimited);
   status.bytes_in = metrics.Value(series.bytes_in);
   status.bytes_out = metrics.Value(series.bytes_out);
   return status;

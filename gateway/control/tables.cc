@@ -135,14 +135,14 @@ std::string ShowStatus(const json& result) {
                         Count(entry, "connections"));
   }
   text += "\n";
-  Table protocols(
-      {"PROTOCOL", "CONNECTIONS", "SESSIONS", "LOGINS", "REFUSED", "DEFERRED", "IN", "OUT"},
-      {1, 2, 3, 4, 5, 6, 7});
+  Table protocols({"PROTOCOL", "CONNECTIONS", "SESSIONS", "LOGINS", "REFUSED", "DEFERRED",
+                   "LIMITED", "IN", "OUT"},
+                  {1, 2, 3, 4, 5, 6, 7, 8});
   for (const json& entry : List(result, "protocols")) {
     protocols.Add({Text(entry, "protocol"), Count(entry, "connections"), Count(entry, "sessions"),
                    Count(entry, "logins_ok"), Count(entry, "logins_failed"),
-                   Count(entry, "logins_deferred"), Bytes(Number(entry, "bytes_in")),
-                   Bytes(Number(entry, "bytes_out"))});
+                   Count(entry, "logins_deferred"), Count(entry, "logins_limited"),
+                   Bytes(Number(entry, "bytes_in")), Bytes(Number(entry, "bytes_out"))});
   }
   Table listeners({"LISTENER", "ADDRESSES", "TLS", "POOL", "CONNECTIONS", "ACCEPTED"}, {4, 5});
   for (const json& entry : List(result, "listeners")) {

@@ -40,10 +40,28 @@ struct Overloaded : Ts... {
 template <typename... Ts>
 Overloaded(Ts...) -> Overloaded<Ts...>;
 
-// An outage or a mistake of the operator, not of the client: no penalty, no word to fail2ban.
+AuthResult ResultOf(LoginFailure failure) {
+  switch (failure) {
+    case LoginFailure::kUnavailable:
+    case LoginFailure::kBackendMisconfigured:
+      return AuthResult::kTempFail;
+    case LoginFailure::kTooManyConnections:
+    case LoginFailure::kRateLimited:
+      return AuthResult::kLimited;
+    case LoginFailure::kBadCredentials:
+    case LoginFailure::kAuthorizationDenied:
+    case LoginFailure::kAccountDisabled:
+    case LoginFailure::kPasswordExpired:
+    case LoginFailure::kPolicy:
+    case LoginFailure::kCount:
+      break;
+  }
+  return AuthResult::kFailed;
+}
+
+// Not the client's fault: no penalty, no word to fail2ban.
 bool IsTemporary(LoginFailure failure) {
-  return failure == LoginFailure::kUnavailable || failure == LoginFailure::kBackendMisconfigured ||
-         failure == LoginFailure::kTooManyConnections || failure == LoginFailure::kRateLimited;
+  return ResultOf(failure) != AuthResult::kFailed;
 }
 
 }  // namespace
@@ -91,21 +109,12 @@ void Session::OnPlaintext(Stream& stream, net::Bytes plaintext) {
   const bool from_client = &stream == client_.get();
   if (phase_ == Phase::kRelaying) {
     last_activity_ms_ = Now();
-    const ProtocolSeries& series = *listener_.series;
-    if (from_client) {
-      relayed_in_ += plaintext.size();
-      worker_.shard().Add(series.bytes_in, plaintext.size());
-      relay_->FromClient(plaintext);
-    } else {
-      relayed_out_ += plaintext.size();
-      worker_.shard().Add(series.bytes_out, plaintext.size());
-      relay_->FromBackend(plaintext);
-    }
+    from_client ? RelayIn(plaintext) : RelayOut(plaintext);
     if (relay_->scanner() != nullptr || relay_->state() != Relay::State::kRunning) Advance(false);
     return;
   }
   if (phase_ >= Phase::kClosing) return;  // lingering: what the client still says is dropped
-  if (relay_ && from_client) return relay_->FromClient(plaintext);
+  if (relay_ && from_client) return RelayIn(plaintext);
   if (from_client) {
     login_->client_input.Append(net::AsText(plaintext));
     if (phase_ != Phase::kDialogue && phase_ != Phase::kProxyHeader && phase_ != Phase::kExchange) {
@@ -116,6 +125,18 @@ void Session::OnPlaintext(Stream& stream, net::Bytes plaintext) {
     login_->backend_input.Append(net::AsText(plaintext));
   }
   Advance();
+}
+
+void Session::RelayIn(net::Bytes plaintext) {
+  relayed_in_ += plaintext.size();
+  worker_.shard().Add(listener_.series->bytes_in, plaintext.size());
+  relay_->FromClient(plaintext);
+}
+
+void Session::RelayOut(net::Bytes plaintext) {
+  relayed_out_ += plaintext.size();
+  worker_.shard().Add(listener_.series->bytes_out, plaintext.size());
+  relay_->FromBackend(plaintext);
 }
 
 void Session::OnStreamEvent(Stream& stream, Stream::Event event) {
@@ -588,7 +609,7 @@ Session::Wait Session::DoBackendLogin() {
                         "the backend said: " + refused.text);
           },
           [&](protocols::Failed& failed) {
-            const std::string detail = backends::Describe(failed);
+            const std::string detail = backends::Describe(failed, pool_->settings());
             worker_.shard().Add(pool_->series().rejected);
             if (failed.reason == protocols::BackendFailure::kUnencodable) {
               return Fail(LoginFailure::kBadCredentials, detail);
@@ -646,8 +667,10 @@ Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
   login_->verdict.reset();
   login_->failure = reason;
   ++(temporary ? deferred_logins_ : failed_logins_);
-  CountAuth(temporary ? AuthResult::kTempFail : AuthResult::kFailed);
-  NoteBackendVerdict(*login_, temporary ? auth::Outcome::kError : auth::Outcome::kDeny);
+  const AuthResult result = ResultOf(reason);
+  CountAuth(result);
+  NoteBackendVerdict(
+      *login_, result == AuthResult::kTempFail ? auth::Outcome::kError : auth::Outcome::kDeny);
   if (!temporary) ReportToPolicy(*login_, reason);
   worker_.shard().Add(listener_.series->auth_failures[static_cast<size_t>(reason)]);
   worker_.log().Write(
@@ -698,6 +721,7 @@ Session::Wait Session::DoPenalty() {
 // BeginRelay frees all that only the login needed. What the backend sent behind its answer, and
 // what the client pipelined behind its login, goes first, in order.
 Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
+  CountServer();
   const std::unique_ptr<Login> login = std::move(login_);
   if (relay_) {
     SetMember(relogin_->member);
@@ -735,14 +759,8 @@ Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
   last_activity_ms_ = Now();
   (void)Enter(Phase::kRelaying);
   relay_->AttachBackend(*backend_, login->client->capabilities());
-  if (!login->backend_input.empty()) {
-    relayed_out_ += login->backend_input.size();
-    relay_->FromBackend(net::AsBytes(login->backend_input.view()));
-  }
-  if (!login->client_input.empty()) {
-    relayed_in_ += login->client_input.size();
-    relay_->FromClient(net::AsBytes(login->client_input.view()));
-  }
+  if (!login->backend_input.empty()) RelayOut(net::AsBytes(login->backend_input.view()));
+  if (!login->client_input.empty()) RelayIn(net::AsBytes(login->client_input.view()));
   if (client_->ended()) relay_->OnClientEvent(Stream::Event::kEnd);
   if (backend_->ended()) relay_->OnBackendEvent(Stream::Event::kEnd);
   return Wait::kNothing;

@@ -124,6 +124,10 @@ class Session final : public net::Stream::Observer,
   void OnDeadline() override;
   void OnOpened(backends::Opening& opening) override;
 
+  // RelayIn passes on what the client has said, RelayOut what the backend has; both count it.
+  void RelayIn(net::Bytes plaintext);
+  void RelayOut(net::Bytes plaintext);
+
   // Advance steps until the session waits; `arm` sets the deadline of that wait anew.
   void Advance(bool arm = true);
   Wait Step();

@@ -23,7 +23,7 @@ std::optional<auth::Throttle::Scope> Session::ThrottledBy(
 // RefuseThrottled says so without a line for each: the one that began the refusal is in the log.
 Session::Wait Session::RefuseThrottled(auth::Throttle::Scope scope) {
   ++deferred_logins_;
-  CountAuth(AuthResult::kTempFail);
+  CountAuth(AuthResult::kLimited);
   worker_.shard().Add(worker_.runtime().throttled[static_cast<size_t>(scope)]);
   login_->failure = protocols::LoginFailure::kRateLimited;
   worker_.shard().Add(listener_.series->auth_failures[static_cast<size_t>(login_->failure)]);

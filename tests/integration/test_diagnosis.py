@@ -83,6 +83,24 @@ class Reasons(DiagnosisTestCase):
                 self.assertEqual(self.count("foreign_protocols_total", kind=kind), before + 1)
 
 
+class Counted(DiagnosisTestCase):
+    def test_what_comes_before_and_behind_a_login(self):
+        self.gateway()
+        behind = "n NOOP\r\n" * 20
+        with self.gate.connect("imaps", tls=True) as wire:
+            clients.greeting(wire)
+            for _ in range(3):
+                wire.imap("x", "NONSENSE")
+            wire.send('l LOGIN "u" "p"\r\n' + behind)  # in one piece
+            self.assertTrue(wire.tagged("l")[-1].startswith("l OK"))
+            for _ in range(20):
+                wire.tagged("n")
+            self.assertEqual(self.count("protocol_errors_total", protocol="imap",
+                                        kind="bad_command"), 3)
+            self.assertEqual(self.count("bytes_total", protocol="imap", direction="in"),
+                             len(behind))
+
+
 class Lines(DiagnosisTestCase):
     def test_a_scanner_does_not_fill_the_log(self):
         self.gateway(log={"failed_handshake_interval": "1h"})

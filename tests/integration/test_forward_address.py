@@ -359,6 +359,19 @@ class Introductions(GatewayTestCase):
         self.assertEqual(backend.lines.count("EHLO tester.example.test"), 2)
 
 
+class NotExpected(GatewayTestCase):
+    def test_the_log_says_what_may_be_wrong(self):
+        with RecordingImap(users={"u": "p"}) as backend:
+            gate = self.start({"imaps": {"protocol": "imap", "tls": "implicit"}},
+                              {"stores": {"members": [backend.member], "tls": "none",
+                                          "forward_client_address": "proxy-v1"}})
+            with gate.connect("imaps", tls=True) as wire:
+                clients.greeting(wire)
+                clients.login(wire, "imap", "u", "p")
+            line = gate.wait_log(event="backend_failed", cause="protocol")[0]
+            self.assertIn("does this port expect the PROXY protocol", line["detail"])
+
+
 class XclientLogin(GatewayTestCase):
     """A backend that is told who has logged in here, instead of a login there."""
 

@@ -97,11 +97,12 @@ class Page(PageTestCase):
             self.assertEqual(set(shown), {"IMAP", "SMTP"})
             for row, protocol in (("IMAP", "imap"), ("SMTP", "smtp")):
                 attempts = {result: f"{metrics.value('auth_attempts_total', protocol=protocol, result=result):.0f}"
-                            for result in ("ok", "failed", "tempfail")}
+                            for result in ("ok", "failed", "tempfail", "limited")}
                 self.assertEqual(
-                    (shown[row]["Clients"], shown[row]["Logins"], shown[row]["Refused"], shown[row]["Deferred"]),
+                    (shown[row]["Clients"], shown[row]["Logins"], shown[row]["Refused"], shown[row]["Deferred"],
+                     shown[row]["Limited"]),
                     (f"{metrics.value('connections_active', protocol=protocol):.0f}", attempts["ok"],
-                     attempts["failed"], attempts["tempfail"]))
+                     attempts["failed"], attempts["tempfail"], attempts["limited"]))
             self.assertEqual(self.text("connections"), f"{metrics.value('connections_active'):.0f}")
             self.assertIn("3 logged in", self.text("connections-more"))
             backends = self.cells("backends")
