@@ -317,7 +317,6 @@ std::unique_ptr<control::RunningGateway> Server::MakeGateway() {
 
 // StartControl lets the administrator ask, also in the place of a process that still answers.
 bool Server::StartControl(bool take_over) {
-  control_.reset();
   const config::Admin& settings = newest().runtime().config.admin;
   if (!settings.socket) return true;
   auto server = control::Server::Start(

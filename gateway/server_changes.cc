@@ -219,7 +219,10 @@ void Server::FailUpgrade(const std::string& problem) {
   control::UpgradeResult result;
   result.problem = problem;
   if (const UpgradeAnswer answer = std::exchange(upgrade_answer_, {})) answer(result);
-  (void)StartControl(true);  // it may have had the place already
+  if (!control_) return;
+  if (const auto back = control_->ComeBack(); !back) {  // it may have had the place already
+    log().Write(Level::kWarning, "control", {{"result", "failed"}, {"detail", back.error()}});
+  }
 }
 
 void Server::OnSuccessor(bool serves) {

@@ -115,6 +115,10 @@ tl::expected<void, std::string> Server::MakeWay() {
   return Listen(OldSocket(path_, getpid()), false);
 }
 
+tl::expected<void, std::string> Server::ComeBack() {
+  return Listen(path_, true);
+}
+
 Server::~Server() {
   struct stat status {};
   if (!path_.empty() && lstat(path_.c_str(), &status) == 0 && status.st_dev == device_ &&
@@ -191,7 +195,9 @@ void Server::Ask(Connection& connection, std::string_view request) {
   const bool known = getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0;
   const uint64_t id = connection.id;
   const Command* command =
-      Serve(gateway_, request, [this, id](const Outcome& outcome) { Reply(id, outcome); });
+      Serve(gateway_, request, [self = std::weak_ptr(self_), id](const Outcome& outcome) {
+        if (const auto server = self.lock()) (*server)->Reply(id, outcome);
+      });
   if (command == nullptr) return;
   const auto found = connections_.find(id);
   if (found != connections_.end() && !found->second->answered) {

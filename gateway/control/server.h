@@ -41,6 +41,10 @@ class Server {
   // MakeWay goes on at this process's OldSocket, after a successor has taken the place. Who has
   // asked already is answered.
   [[nodiscard]] tl::expected<void, std::string> MakeWay();
+  // ComeBack listens at the socket's own place again, whoever may have taken it: there was no
+  // successor after all.
+  [[nodiscard]] tl::expected<void, std::string> ComeBack();
+  // An answer that comes later finds nobody who wants it.
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -79,6 +83,8 @@ class Server {
   net::HandlePtr<uv_pipe_t> listener_;
   std::map<uint64_t, std::unique_ptr<Connection>> connections_;
   uint64_t last_id_ = 0;
+  // What an answer that comes late knows this by.
+  const std::shared_ptr<Server*> self_ = std::make_shared<Server*>(this);
   char scratch_[4096];
 };
 

@@ -10,8 +10,10 @@ import socket
 import stat
 import subprocess
 import unittest
+import unittest.mock
 
 import clients
+import gatepost
 from clients import Message
 from fault_servers import RecordingImap, RecordingSmtp
 from gatepost import (BINARY, HOST, GatewayTestCase, address, pools, port_table, run_directory,
@@ -30,6 +32,13 @@ def setUpModule():
     global backends
     backends = start_backends()
     test_upgrade.setUpModule()  # processes that others have started
+
+
+def opened(fifo):
+    try:
+        return open(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK), "wb")
+    except OSError:  # nobody reads
+        return None
 
 
 def ask_raw(path, data, end=True):
@@ -239,7 +248,7 @@ class Status(ControlTestCase):
                 self.assertEqual(entry["connections"],
                                  metrics.value("connections_active", protocol=name))
                 for key, result in (("logins_ok", "ok"), ("logins_failed", "failed"),
-                                    ("logins_deferred", "tempfail")):
+                                    ("logins_deferred", "tempfail"), ("logins_limited", "limited")):
                     self.assertEqual(entry[key], metrics.value("auth_attempts_total",
                                                                protocol=name, result=result))
                 self.assertEqual(entry["bytes_out"], metrics.value("bytes_total", protocol=name,
@@ -286,6 +295,28 @@ class Status(ControlTestCase):
         self.assertIn((certificate["not_after"] - begin) / 86400, (19, 20))
         self.assertIn(certificate["days_left"], (19, 20))
         self.assertIn("localhost", self.gate.control("certificates"))
+
+
+class Leaving(GatewayTestCase):
+    def test_an_answer_that_comes_too_late_harms_nobody(self):
+        with RecordingImap(users={"u": "p"}) as backend:
+            gate = self.start({"imaps": {"protocol": "imap", "tls": "implicit"}},
+                              {"p": {"members": [backend.member], "tls": "none"}}, admin=SOCKET)
+            text = gate.config_text()
+            gate.config_file.unlink()
+            os.mkfifo(gate.config_file)  # the reload reads until somebody has written
+            with socket.socket(socket.AF_UNIX) as asking:
+                asking.connect(str(gate.directory / "control.sock"))
+                asking.sendall(b'{"command":"reload"}\n')
+                gate.wait_log(event="control", command="reload")
+                gate.process.send_signal(signal.SIGTERM)
+                poll_until(lambda: not (gate.directory / "control.sock").exists(), "its end")
+                # Nobody can write before the reload has begun to read.
+                writer = poll_until(lambda: opened(gate.config_file), "a reader")
+                writer.write(text.encode())
+                writer.close()
+            self.assertEqual(gate.process.wait(DEADLINE), 0)
+            gate.wait_log(event="stop")
 
 
 class Drain(GatewayTestCase):
@@ -431,6 +462,23 @@ class Upgrade(GatewayTestCase):
             gate.config_file.write_text(good)
             self.assertEqual(gate.control_json("status")["pid"], gate.process.pid)
             gate.stderr_file.write_text("")  # its words are no lines of a log
+
+    def test_a_program_that_cannot_be_started_changes_nothing(self):
+        program = run_directory() / "gatepost-that-goes"
+        shutil.copy2(gatepost.BINARY, program)
+        with RecordingImap(users={"u": "p"}) as backend:
+            with unittest.mock.patch.object(gatepost, "BINARY", program):
+                gate = self.start({"imaps": {"protocol": "imap", "tls": "implicit"}},
+                                  {"p": {"members": [backend.member], "tls": "none"}},
+                                  admin=SOCKET)
+            program.unlink()
+            with clients.logged_in(gate, "imaps", "u", "p") as wire:
+                for _ in range(2):
+                    result = run_gatepost("upgrade", "--socket", gate.directory / "control.sock")
+                    self.assertEqual(result.returncode, 1)
+                    self.assertIn("no such file", result.stderr)
+                self.assertEqual(gate.control_json("status")["pid"], gate.process.pid)
+                self.assertTrue(wire.imap("n", "NOOP")[-1].startswith("n OK"))
 
     def test_a_newer_program_that_fails_leaves_the_socket(self):
         with RecordingImap(users={"u": "p"}) as backend:
