@@ -35,6 +35,9 @@ Session::Wait Session::BeginInbound() {
   pool_ = listener_.inbound_pool;
   login_->introduction.reset();
   login_->credentials.emplace();  // nobody's
+  login_->verdict.reset();        // what else a login that came to nothing has left
+  login_->way = {};
+  login_->exchanged = false;
   login_->backend_decides = false;
   return BeginPool();
 }

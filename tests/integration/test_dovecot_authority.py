@@ -10,7 +10,7 @@ import threading
 
 import clients
 from client_pki import ClientPki
-from fault_servers import RecordingImap
+from fault_servers import RecordingImap, RecordingSmtp, refused_port
 from gatepost import (GatewayTestCase, address, certificates, pools, run_directory,
                       run_gatepost, start_backends)
 from test_mechanisms import POOL, PROTOCOLS, Exchange, Scram, Tokens, first_message
@@ -516,6 +516,32 @@ class Played(AuthorityTestCase):
             answer = self.login(user)
             self.assertTrue(answer.startswith(f"l NO [{code}]"), answer)
         self.assertEqual([], self.backend.logins)
+
+    def test_mail_from_outside_knows_nothing_of_a_login_that_failed(self):
+        """Dovecot wants another way to the backend of its users: not to that of all others."""
+        self.play({"u": "OK\t{}\tuser=u\tstarttls"})
+        sock, port = refused_port()
+        self.addCleanup(sock.close)
+        with RecordingSmtp() as outside:
+            self.start({"mx": {"protocol": "smtp", "tls": "implicit", "pool": "users",
+                               "relay": "local-domains", "local_domains": ["example.test"],
+                               "inbound_pool": "outside"}},
+                       {"users": {"members": [address(port)], "tls": "implicit",
+                                  "ca_file": certificates().ca},
+                        "outside": {"members": [outside.member], "tls": "none", "login": "none"}},
+                       authority={"kind": "dovecot", "socket": str(self.path)},
+                       process={"workers": 1})
+            self.gate.baseline_fds += 1
+            poll_until(lambda: self.gate.metrics().value("authority_up", authority="dovecot") == 1,
+                       "the played Dovecot")
+            with self.gate.connect("mx", tls=True) as wire:
+                clients.greeting(wire)
+                wire.command("EHLO tester.example.test")
+                answer = wire.command("AUTH PLAIN " + clients.plain("u", "secret"))
+                self.assert_answer(answer, clients.LOGIN_UNAVAILABLE, "smtp")
+                self.assertTrue(wire.command("MAIL FROM:<a@elsewhere.example>").startswith("250"))
+                self.assertTrue(wire.command("RCPT TO:<b@example.test>").startswith("250"))
+                wire.command("QUIT")
 
     def test_an_outage_is_no_wrong_password_and_has_an_end(self):
         self.begin()
