@@ -201,6 +201,10 @@ std::optional<Verdict> PasswordAuthority::Check(const Request& request) {
   return std::nullopt;
 }
 
+void PasswordAuthority::Cancel(SessionId id) {
+  std::erase_if(waiting_, [id](const auto& job) { return job->id == id; });
+}
+
 std::optional<Verdict> PasswordAuthority::CheckExternal(const std::string& user) const {
   Verdict verdict;
   if (const PasswordFile::Entry* entry = file_->Find(user)) {

@@ -48,8 +48,8 @@ class PasswordFile {
 };
 
 // PasswordAuthority checks against a PasswordFile; who is proven by a certificate needs only to
-// stand there. At most kConcurrent hashes of a worker are
-// computed at a time and kWaiting may wait; more is a temporary failure.
+// stand there. At most kConcurrent hashes of a worker are computed at a time and kWaiting may wait;
+// more is a temporary failure. For a client that has left nothing is computed.
 class PasswordAuthority final : public Authenticator {
  public:
   static constexpr size_t kConcurrent = 2;
@@ -59,6 +59,7 @@ class PasswordAuthority final : public Authenticator {
   ~PasswordAuthority() override;
 
   [[nodiscard]] std::optional<Verdict> Check(const Request& request) override;
+  void Cancel(SessionId id) override;
 
  private:
   struct Job;

@@ -173,6 +173,9 @@ TEST(PasswordAuthority, RefusesTemporarilyWhenTooManyWaitAndForgetsWhenDestroyed
     EXPECT_EQ(asked_for, PasswordAuthority::kConcurrent + PasswordAuthority::kWaiting + 1);
     EXPECT_FALSE(verdict->accepted);
     EXPECT_EQ(verdict->reason, protocols::LoginFailure::kUnavailable);
+    authority.Cancel({PasswordAuthority::kConcurrent, 0});  // who leaves makes room for one
+    EXPECT_FALSE(Ask(authority, asked_for, Login("bob", "secret")));
+    EXPECT_TRUE(Ask(authority, asked_for, Login("bob", "secret")));
   }
   uv_run(&loop, UV_RUN_DEFAULT);
   EXPECT_TRUE(asked.verdicts.empty());
