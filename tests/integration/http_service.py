@@ -63,13 +63,17 @@ class HttpService:
         raise NotImplementedError
 
     def drop_connections(self):
-        """Ends the connections that are kept, and keeps no other."""
+        """Ends the connections that are kept."""
         with self._lock:
-            self._keep_alive = False
             connections = list(self._open)
         for connection in connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def let_go(self):
+        """Keeps no connection from now on: at the end of a test none is to stay behind."""
+        self._keep_alive = False
+        self.drop_connections()
 
     def close(self):
         self._server.shutdown()

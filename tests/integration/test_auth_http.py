@@ -49,7 +49,7 @@ class HttpTestCase(GatewayTestCase):
         gate = self.start(authority={"kind": "http", "urls": list(urls), **(authority or {})},
                           **keys)
         # Connections to the service are kept: they are no leak.
-        self.addCleanup(lambda: [service.drop_connections() for service in self.services])
+        self.addCleanup(lambda: [service.let_go() for service in self.services])
         return gate
 
     def recording(self):

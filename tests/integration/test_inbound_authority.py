@@ -48,7 +48,7 @@ class RecipientsTestCase(InboundTestCase):
 
     def finish(self, gate, *services):
         for service in services:  # connections to it are kept: they are no leak
-            service.drop_connections()
+            service.let_go()
         gate.settled()
 
 

@@ -262,7 +262,7 @@ class UnderLoad(GatewayTestCase):
         cls.addClassCleanup(cls.prometheus.stop)
 
     def tearDown(self):
-        self.policy.drop_connections()  # kept ones are no leak
+        self.policy.let_go()  # kept ones are no leak
         super().tearDown()
 
     @classmethod

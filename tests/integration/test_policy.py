@@ -51,7 +51,7 @@ class PolicyTestCase(GatewayTestCase):
                            for p, backend in self.backends.items()},
                           policy=policy or self.keys(*services), users=names,
                           **{"process": {"workers": 1}, **keys})
-        self.addCleanup(lambda: [service.drop_connections() for service in services])
+        self.addCleanup(lambda: [service.let_go() for service in services])
         return gate
 
     def login(self, protocol="imap", user="alice", password="right"):
@@ -82,7 +82,7 @@ class BesideDovecot(PolicyTestCase):
                     for p in ("imap", "pop3")},
                    {name: keys for name, keys in users.items() if name.startswith("stores")},
                    policy=self.keys(service, header_file=secret("policy-header", "X-API-Key: 4711")))
-        self.addCleanup(service.drop_connections)
+        self.addCleanup(service.let_go)
         right = backends.users["alice"]
         for protocol in ("imap", "pop3"):
             for password in (right, "not it"):
