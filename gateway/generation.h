@@ -35,9 +35,6 @@ class Generation {
 
   // Start lets the workers run; `ended` is called on a thread of its own when none does any more.
   void Start(std::function<void()> ended);
-  // ReloadFiles reads all certificates and the like anew, and logs what came of it. Before
-  // Supersede.
-  void ReloadFiles() { tls_watch_->ReloadAll(); }
   // Supersede leaves new clients to another generation.
   void Supersede();
   // OutOfTime tells, once, that `limit` has passed since Supersede.
@@ -47,6 +44,8 @@ class Generation {
 
   // ---- any thread ----
 
+  // ReloadFiles reads all certificates and the like anew (TlsWatch::ReloadAll). Not for a loop.
+  [[nodiscard]] TlsWatch::Reloaded ReloadFiles() const { return tls_watch_->ReloadAll(); }
   [[nodiscard]] const Runtime& runtime() const { return *runtime_; }
   [[nodiscard]] uint64_t number() const { return number_; }
   [[nodiscard]] const std::vector<std::unique_ptr<Worker>>& workers() const { return workers_; }

@@ -273,11 +273,11 @@ int Server::Run() {
 
 tl::expected<void, std::string> Server::StartAdmin() {
   const Runtime& runtime = newest().runtime();
-  if (!runtime.config.admin.address) return {};
+  if (!admin_settings_.address) return {};
   // Whoever else may reach the address is not to learn who the users are.
-  const bool names = config::IsLoopback(runtime.config.admin.address->host);
+  const bool names = config::IsLoopback(admin_settings_.address->host);
   auto admin = observe::AdminHttp::Start(
-      *runtime.config.admin.address,
+      *admin_settings_.address,
       {.metrics = *runtime.metrics,
        .healthy = [this] { return Healthy(); },
        .ready = [this] { return Ready(); },
@@ -317,10 +317,9 @@ std::unique_ptr<control::RunningGateway> Server::MakeGateway() {
 
 // StartControl lets the administrator ask, also in the place of a process that still answers.
 bool Server::StartControl(bool take_over) {
-  const config::Admin& settings = newest().runtime().config.admin;
-  if (!settings.socket) return true;
+  if (!admin_settings_.socket) return true;
   auto server = control::Server::Start(
-      &loop_, settings, take_over, *gateway_, [this]() -> auto& { return log(); });
+      &loop_, admin_settings_, take_over, *gateway_, [this]() -> auto& { return log(); });
   if (!server) {
     std::fprintf(stderr, "gatepost: %s\n", server.error().c_str());
     return false;

@@ -43,6 +43,8 @@ class Server final : private Successor::Observer {
       : file_(prepared.file),
         arguments_(std::move(arguments)),
         key_log_(prepared.key_log),
+        user_(prepared.runtime->config.process.user),
+        admin_settings_(prepared.runtime->config.admin),
         first_(std::move(prepared)) {}
 
   // Run binds, drops privileges, runs the workers and obeys signals, until one of them has drained
@@ -59,6 +61,7 @@ class Server final : private Successor::Observer {
     Server* server = nullptr;
     std::shared_ptr<const Generation> past;
     bool unchanged = false;
+    TlsWatch::Reloaded files{};  // where it is
     tl::expected<Prepared, std::vector<std::string>> result =
         tl::unexpected(std::vector<std::string>());
     uint64_t began_ns = 0;
@@ -83,6 +86,7 @@ class Server final : private Successor::Observer {
   void OnSuccessor(bool serves) override;
   void BeginReload(std::string_view trigger, ReloadAnswer answer = {});
   void EndReload(Reading& reading);
+  [[nodiscard]] std::string RestartKeys() const;
   void TellReload(const Reading& reading, const control::ReloadResult& result);
   tl::expected<void, std::vector<std::string>> Adopt(Prepared prepared);
   void ReapGenerations();
@@ -102,6 +106,9 @@ class Server final : private Successor::Observer {
   const std::vector<std::string> arguments_;
   Inheritance inheritance_ = Inheritance::Take();
   const std::shared_ptr<const tls::KeyLog> key_log_;
+  // What only a restart changes, as it was at the start.
+  const std::optional<std::string> user_;
+  const config::Admin admin_settings_;
   Prepared first_;
   uint64_t descriptors_ = 0;  // that the process may have
   ListeningSockets sockets_;

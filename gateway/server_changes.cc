@@ -19,19 +19,6 @@ using observe::Level;
 constexpr auto kExitMargin = std::chrono::seconds(10);  // from the end of a drain to the exit
 constexpr size_t kMostProblems = 20;                    // lines in the log of one reload
 
-// RestartKeys returns what a reload can't change, of what differs.
-std::string RestartKeys(const config::Config& now, const config::Config& next) {
-  std::string keys;
-  const auto differs = [&keys](bool same, std::string_view key) {
-    if (!same) keys += (keys.empty() ? "" : ", ") + std::string(key);
-  };
-  differs(now.process.user == next.process.user, "process.user");
-  differs(now.admin.address == next.admin.address, "admin.address");
-  differs(now.admin.socket == next.admin.socket, "admin.socket");
-  differs(now.admin.socket_mode == next.admin.socket_mode, "admin.socket_mode");
-  return keys;
-}
-
 }  // namespace
 
 // ---- reloading
@@ -65,7 +52,10 @@ void Server::BeginReload(std::string_view trigger, ReloadAnswer answer) {
         const Generation& past = *own.past;
         const std::string& file = own.server->file_;
         own.unchanged = InputFiles(file, past.runtime().config) == past.inputs();
-        if (own.unchanged) return;
+        if (own.unchanged) {
+          own.files = past.ReloadFiles();
+          return;
+        }
         const Past before{past.runtime(), {past.ticket_keys(), past.tls_series()}};
         own.result = Prepare(file, own.server->key_log_, &before);
       },
@@ -81,26 +71,46 @@ void Server::EndReload(Reading& reading) {
   if (draining_.load()) {
     result.problems.emplace_back("a drain has begun");
   } else if (reading.unchanged) {
-    newest().ReloadFiles();
+    for (const TlsFiles::News& news : reading.files.refused) {
+      result.not_taken.push_back({news.part, news.problem});
+    }
   } else if (!reading.result) {
     result.problems = std::move(reading.result.error());
   } else {
     result.changed = true;
-    result.restart = RestartKeys(newest().runtime().config, reading.result->runtime->config);
+    for (TlsFiles::Status& status : reading.result->tls_files->statuses()) {
+      if (status.problem.empty()) continue;  // else a directory has another pair that is good
+      result.not_taken.push_back({std::move(status.part), std::move(status.problem)});
+    }
     if (auto adopted = Adopt(std::move(*reading.result)); !adopted) {
       result.problems = std::move(adopted.error());
     }
   }
   result.generation = newest().number();
+  if (result.problems.empty()) result.restart = RestartKeys();
   if (!draining_.load()) TellReload(reading, result);
   for (const ReloadAnswer& answer : reading.answers) answer(result);
   if (announced_ && !draining_.load()) manager_.Ready();
   if (const auto wanted = std::exchange(reload_wanted_, {})) BeginReload(*wanted);
 }
 
+// RestartKeys returns what a reload can't change, of what differs from how the process runs.
+std::string Server::RestartKeys() const {
+  const config::Config& wanted = newest().runtime().config;
+  std::string keys;
+  const auto differs = [&keys](bool same, std::string_view key) {
+    if (!same) keys += (keys.empty() ? "" : ", ") + std::string(key);
+  };
+  differs(user_ == wanted.process.user, "process.user");
+  differs(admin_settings_.address == wanted.admin.address, "admin.address");
+  differs(admin_settings_.socket == wanted.admin.socket, "admin.socket");
+  differs(admin_settings_.socket_mode == wanted.admin.socket_mode, "admin.socket_mode");
+  return keys;
+}
+
 // TellReload counts and logs what came of a reload.
 void Server::TellReload(const Reading& reading, const control::ReloadResult& result) {
-  const bool good = result.problems.empty();
+  const bool good = result.problems.empty() && (result.changed || result.not_taken.empty());
   last_reload_ok_.store(good);
   if (good) {
     reloads_ok_.fetch_add(1);
@@ -117,7 +127,8 @@ void Server::TellReload(const Reading& reading, const control::ReloadResult& res
                                 ? fmt::format("{}; and {} more", result.problems[i], more)
                                 : result.problems[i]}});
   }
-  if (!good || !result.changed) return;
+  if (!result.problems.empty()) return;
+  if (!result.changed) return TlsWatch::LogReload(log(), reading.trigger, reading.files);
   log().Write(
       result.restart.empty() ? Level::kInfo : Level::kWarning, "reload",
       {{"trigger", reading.trigger},

@@ -60,16 +60,18 @@ void TlsWatch::End() {
     const std::lock_guard lock(mutex_);
     end_wanted_ = true;
   }
+  reload_end_.notify_all();
   uv_async_send(wake_.get());
   thread_.join();
 }
 
-void TlsWatch::ReloadAll() {
-  {
-    const std::lock_guard lock(mutex_);
-    reload_wanted_ = true;
-  }
+TlsWatch::Reloaded TlsWatch::ReloadAll() {
+  std::unique_lock lock(mutex_);
+  if (end_wanted_) return {};
+  reload_wanted_ = true;
   uv_async_send(wake_.get());
+  reload_end_.wait(lock, [this] { return !reload_wanted_ || end_wanted_; });
+  return std::exchange(reloaded_, {});
 }
 
 std::shared_ptr<const TlsFiles::Series> TlsWatch::series() const {
@@ -112,9 +114,16 @@ void TlsWatch::OnWake() {
       uv_stop(&loop_);
       return;
     }
-    std::swap(reload, reload_wanted_);
+    reload = reload_wanted_;
   }
-  if (reload) Look(TlsFiles::Look::kAll);
+  if (!reload) return;
+  Reloaded reloaded = Look(TlsFiles::Look::kAll);
+  {
+    const std::lock_guard lock(mutex_);
+    reloaded_ = std::move(reloaded);
+    reload_wanted_ = false;
+  }
+  reload_end_.notify_all();
 }
 
 void TlsWatch::OnEvent() {
@@ -129,14 +138,22 @@ void TlsWatch::OnEvent() {
       std::min(kQuietMs, latest > now ? latest - now : 0), 0);
 }
 
-void TlsWatch::Look(TlsFiles::Look look) {
+TlsWatch::Reloaded TlsWatch::Look(TlsFiles::Look look) {
   first_event_ms_ = 0;
   uv_timer_stop(quiet_.get());
   const uint64_t began = uv_hrtime();
-  const TlsFiles::Outcome outcome = files_->Refresh(look);
+  TlsFiles::Outcome outcome = files_->Refresh(look);
   if (outcome.changed) offer_(*files_);
   Publish();
-  Tell(outcome, look, (uv_hrtime() - began) / 1'000'000);
+  Reloaded reloaded{.refused = {},
+                    .certificates = files_->certificates().size(),
+                    .ticket_keys = files_->ticket_keys().size(),
+                    .duration_ms = (uv_hrtime() - began) / 1'000'000};
+  for (TlsFiles::News& news : outcome.news) {
+    Tell(news);
+    if (!news.problem.empty()) reloaded.refused.push_back(std::move(news));
+  }
+  if (look == TlsFiles::Look::kChanged && outcome.changed) LogReload(log_, "files", reloaded);
   uv_update_time(&loop_);
   // A new folder may have been filled before it was watched.
   if (WatchFolders()) OnEvent();
@@ -148,6 +165,7 @@ void TlsWatch::Look(TlsFiles::Look look) {
         },
         kSecondLookMs, 0);
   }
+  return reloaded;
 }
 
 // WatchFolders makes the watches fit the folders that there are now, and returns whether there is a
@@ -189,41 +207,39 @@ bool TlsWatch::WatchFolders() {
   return added;
 }
 
-void TlsWatch::Tell(const TlsFiles::Outcome& outcome, TlsFiles::Look look, uint64_t duration_ms) {
+void TlsWatch::Tell(const TlsFiles::News& news) {
+  if (news.certificate) {
+    const tls::CertificateInfo& info = news.certificate->info();
+    return log_.Write(
+        Level::kInfo, "certificate",
+        {{"result", "ok"},
+         {"file", news.part},
+         {"name", info.names.empty() ? std::string_view() : info.names.front()},
+         {"not_after",
+          fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
+                      fmt::gmtime(std::chrono::system_clock::to_time_t(info.not_after)))}});
+  }
+  const bool good = news.problem.empty();
+  log_.Write(good ? Level::kInfo : Level::kError, "certificate",
+             {{"result", good ? "ok" : "failed"}, {"file", news.part}, {"detail", news.problem}});
+}
+
+void TlsWatch::LogReload(observe::Log& log, std::string_view trigger, const Reloaded& reloaded) {
+  const size_t failed = reloaded.refused.size();
   std::string problems;
-  size_t failed = 0;
-  for (const TlsFiles::News& news : outcome.news) {
-    const bool good = news.problem.empty();
-    if (news.certificate) {
-      const tls::CertificateInfo& info = news.certificate->info();
-      log_.Write(
-          Level::kInfo, "certificate",
-          {{"result", "ok"},
-           {"file", news.part},
-           {"name", info.names.empty() ? std::string_view() : info.names.front()},
-           {"not_after",
-            fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
-                        fmt::gmtime(std::chrono::system_clock::to_time_t(info.not_after)))}});
-    } else {
-      log_.Write(
-          good ? Level::kInfo : Level::kError, "certificate",
-          {{"result", good ? "ok" : "failed"}, {"file", news.part}, {"detail", news.problem}});
-    }
-    if (good || ++failed > kProblemsInLine) continue;
-    problems += (problems.empty() ? "" : "; ") + news.problem;
+  for (size_t i = 0; i < std::min(failed, kProblemsInLine); ++i) {
+    problems += (i == 0 ? "" : "; ") + reloaded.refused[i].problem;
   }
   if (failed > kProblemsInLine) {
     problems += fmt::format("; and {} more", failed - kProblemsInLine);
   }
-  const bool asked = look == TlsFiles::Look::kAll;
-  if (!asked && !outcome.changed) return;
-  log_.Write(failed == 0 ? Level::kInfo : Level::kError, "reload",
-             {{"trigger", asked ? "signal" : "files"},
-              {"result", failed == 0 ? "ok" : "failed"},
-              {"certificates", files_->certificates().size()},
-              {"ticket_keys", files_->ticket_keys().size()},
-              {"duration_ms", duration_ms},
-              {"detail", problems}});
+  log.Write(failed == 0 ? Level::kInfo : Level::kError, "reload",
+            {{"trigger", trigger},
+             {"result", failed == 0 ? "ok" : "failed"},
+             {"certificates", reloaded.certificates},
+             {"ticket_keys", reloaded.ticket_keys},
+             {"duration_ms", reloaded.duration_ms},
+             {"detail", problems}});
 }
 
 }  // namespace gatepost

@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -30,6 +31,14 @@ class TlsWatch {
   // What is called when something of the files is new, on this object's thread.
   using Offer = std::function<void(const TlsFiles&)>;
 
+  // What came of looking at the files.
+  struct Reloaded {
+    std::vector<TlsFiles::News> refused;
+    size_t certificates = 0;  // in use now
+    size_t ticket_keys = 0;
+    uint64_t duration_ms = 0;
+  };
+
   // Starts the thread; `log` must outlive it.
   TlsWatch(std::unique_ptr<TlsFiles> files, std::chrono::milliseconds poll_interval,
            observe::Log& log, Offer offer);
@@ -37,8 +46,12 @@ class TlsWatch {
   TlsWatch(const TlsWatch&) = delete;
   TlsWatch& operator=(const TlsWatch&) = delete;
 
-  // ReloadAll asks for everything to be read, and for a log line that says what came of it.
-  void ReloadAll();
+  // ReloadAll has everything read and waits for it: not for a loop. What becomes of each part is in
+  // the log; LogReload is the caller's. Nothing is read behind End. One call at a time.
+  [[nodiscard]] Reloaded ReloadAll();
+
+  // LogReload writes the line that sums up.
+  static void LogReload(observe::Log& log, std::string_view trigger, const Reloaded& reloaded);
 
   // End stops looking, for good; a look under way is finished first. Not thread-safe.
   void End();
@@ -56,9 +69,9 @@ class TlsWatch {
   void Run();
   void OnWake();
   void OnEvent();
-  void Look(TlsFiles::Look look);
+  Reloaded Look(TlsFiles::Look look);
   bool WatchFolders();
-  void Tell(const TlsFiles::Outcome& outcome, TlsFiles::Look look, uint64_t duration_ms);
+  void Tell(const TlsFiles::News& news);
   void Publish();
 
   const std::unique_ptr<TlsFiles> files_;
@@ -66,10 +79,12 @@ class TlsWatch {
   observe::Log& log_;
   const Offer offer_;
 
-  mutable std::mutex mutex_;  // guards these three
+  mutable std::mutex mutex_;  // guards these four
   std::shared_ptr<const TlsFiles::Series> series_;
   bool reload_wanted_ = false;
   bool end_wanted_ = false;
+  Reloaded reloaded_;                   // once reload_wanted_ is false again
+  std::condition_variable reload_end_;  // when that or end_wanted_ changes
 
   uv_loop_t loop_{};
   net::HandlePtr<uv_async_t> wake_;

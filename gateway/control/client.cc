@@ -115,12 +115,14 @@ int Run(const Request& request) {
     fmt::print(stderr, "gatepost: {}: {}\n", request.command, outcome.error());
     return kRefused;
   }
+  const Command& command = *FindCommand(request.command);
+  const bool good = command.good == nullptr || command.good(*outcome);
   if (request.json) {
     fmt::print("{}\n", Serialize(*outcome));
   } else {
-    fmt::print("{}", FindCommand(request.command)->show(*outcome));
+    fmt::print(good ? stdout : stderr, "{}", command.show(*outcome));
   }
-  return kGood;
+  return good ? kGood : kRefused;
 }
 
 void AwaitEnd(const std::filesystem::path& socket) {

@@ -50,9 +50,16 @@ void ServeReload(Gateway& gateway, const json&, const Answer& answer) {
       return answer(tl::unexpected(std::move(lines)));
     }
     json document{{"changed", result.changed}, {"generation", result.generation}};
+    for (const NotTaken& file : result.not_taken) {
+      document["not_taken"].push_back({{"file", file.file}, {"problem", file.problem}});
+    }
     if (!result.restart.empty()) document["restart"] = result.restart;
     answer(document);
   });
+}
+
+bool WholeReload(const json& result) {
+  return !result.contains("not_taken");
 }
 
 void ServeUpgrade(Gateway& gateway, const json&, const Answer& answer) {
@@ -133,7 +140,7 @@ const std::vector<Command>& Table() {
        },
        ShowDrain,
        AddDrain},
-      {"reload", {}, true, ServeReload, ShowReload, nullptr, 120'000},
+      {"reload", {}, true, ServeReload, ShowReload, nullptr, 120'000, WholeReload},
       {"upgrade", {}, true, ServeUpgrade, ShowUpgrade, nullptr, 120'000},
   };
   return kTable;

@@ -32,6 +32,8 @@ struct Command {
   // Adds the result of a process from before an upgrade; null: such a one is not asked.
   void (*add)(nlohmann::json& result, const nlohmann::json& old) = nullptr;
   uint64_t patience_ms = 10'000;  // until there must be an answer
+  // Whether the result says that all went well; null: it does.
+  bool (*good)(const nlohmann::json& result) = nullptr;
 };
 
 // FindCommand returns null where there is none of that name.

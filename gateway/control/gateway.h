@@ -96,12 +96,19 @@ struct SessionList {
   std::vector<session::SessionInfo> sessions;  // the oldest first; not more than were asked for
 };
 
+// A file that a reload has left as it was before, and why.
+struct NotTaken {
+  std::string file;
+  std::string problem;
+};
+
 // What came of a reload.
 struct ReloadResult {
   std::vector<std::string> problems{};  // any: nothing has changed
-  bool changed = false;     // the configuration; else certificates and their kin at most
-  uint64_t generation = 0;  // that takes new clients now
-  std::string restart{};    // keys that differ, and change only with a restart
+  bool changed = false;               // the configuration; else certificates and their kin at most
+  std::vector<NotTaken> not_taken{};  // of the certificates and their kin
+  uint64_t generation = 0;            // that takes new clients now
+  std::string restart{};              // keys that differ, and change only with a restart
 };
 
 // What came of an upgrade.

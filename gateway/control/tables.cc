@@ -216,11 +216,19 @@ std::string ShowDrain(const json& result) {
 
 std::string ShowReload(const json& result) {
   const auto changed = result.find("changed");
-  std::string text =
-      changed != result.end() && changed->is_boolean() && changed->get<bool>()
-          ? fmt::format("the configuration is in use, as generation {}\n",
-                        Count(result, "generation"))
-          : std::string("the configuration is as before; certificates and their kin are read\n");
+  const bool is_new = changed != result.end() && changed->is_boolean() && changed->get<bool>();
+  std::string text = is_new ? fmt::format("the configuration is in use, as generation {}",
+                                          Count(result, "generation"))
+                            : std::string("the configuration is as before");
+  const json refused = List(result, "not_taken");
+  if (!refused.empty()) {
+    text += "; of the certificates and their kin these are not taken:\n";
+    for (const json& file : refused) {
+      text += fmt::format("{}: {}\n", Text(file, "file"), Text(file, "problem"));
+    }
+  } else {
+    text += is_new ? "\n" : "; certificates and their kin are read\n";
+  }
   if (const std::string restart = Text(result, "restart"); !restart.empty()) {
     text += fmt::format("changes only with a restart: {}\n", restart);
   }

@@ -396,8 +396,8 @@ class Gatepost:
         assert result.returncode == code, f"{result.returncode}: {result.stdout}{result.stderr}"
         return result.stdout
 
-    def control_json(self, command, *arguments):
-        return json.loads(self.control(command, "--json", *arguments))
+    def control_json(self, command, *arguments, code=0):
+        return json.loads(self.control(command, "--json", *arguments, code=code))
 
     # ---- clients
 

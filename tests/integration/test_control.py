@@ -3,12 +3,14 @@
 import contextlib
 import json
 import os
+import pathlib
 import pwd
 import shutil
 import signal
 import socket
 import stat
 import subprocess
+import tempfile
 import unittest
 import unittest.mock
 
@@ -16,8 +18,8 @@ import clients
 import gatepost
 from clients import Message
 from fault_servers import RecordingImap, RecordingSmtp
-from gatepost import (BINARY, HOST, GatewayTestCase, address, pools, port_table, run_directory,
-                      run_gatepost, start_backends)
+from gatepost import (BINARY, HOST, Certificates, GatewayTestCase, address, pools, port_table,
+                      run_directory, run_gatepost, start_backends)
 import test_upgrade
 from wire import DEADLINE, poll_until
 
@@ -387,7 +389,50 @@ class Reload(GatewayTestCase):
                 'socket = "control.sock"', 'socket = "other.sock"'))
             result = run_gatepost("reload", "--socket", gate.directory / "control.sock")
             self.assertIn("changes only with a restart: admin.socket", result.stdout)
+            # It still does, however often the same file is read.
+            result = run_gatepost("reload", "--json", "--socket", gate.directory / "control.sock")
+            self.assertEqual(json.loads(result.stdout), {"changed": False, "generation": 3,
+                                                         "restart": "admin.socket"})
             self.assertEqual(gate.metrics().value("config_reloads_total", result="failed"), 1)
+
+    def test_certificates_that_are_refused(self):
+        own = Certificates(pathlib.Path(tempfile.mkdtemp(dir=run_directory())))
+        folder = own.chain.parent / "pairs"
+        (folder / "good").mkdir(parents=True)
+        shutil.copy(own.chain, folder / "good/fullchain.pem")
+        shutil.copy(own.key, folder / "good/privkey.pem")
+        with RecordingImap() as backend:
+            gate = self.start({"imaps": {"protocol": "imap", "tls": "implicit"}},
+                              {"p": {"members": [backend.member], "tls": "none"}}, admin=SOCKET,
+                              certificates=[{"chain": own.chain, "key": own.key},
+                                            {"directory": folder}])
+            good = own.chain.read_text()
+            own.chain.write_text("garbage")
+            result = run_gatepost("reload", "--config", gate.config_file)
+            self.assertEqual((result.returncode, result.stdout), (1, ""), result.stderr)
+            self.assertRegex(result.stderr, "configuration is as before.*not taken")
+            self.assertRegex(result.stderr, rf"(?m)^{own.chain}: .*certificate")
+            line = gate.wait_log(event="reload", trigger="control", result="failed")[0]
+            answer = gate.control_json("reload", code=1)
+            refused = answer.pop("not_taken")
+            self.assertEqual(answer, {"changed": False, "generation": 1})
+            self.assertEqual(refused, [{"file": str(own.chain), "problem": line["detail"]}])
+            count = lambda result: gate.metrics().value("config_reloads_total", result=result)
+            self.assertEqual((count("ok"), count("failed")), (0, 2))
+            self.assertEqual(gate.metrics().value("config_last_reload_successful"), 0)
+            own.chain.write_text(good)
+            self.assertEqual(gate.control_json("reload"), {"changed": False, "generation": 1})
+            gate.wait_log(event="reload", trigger="control", result="ok")
+            self.assertEqual((count("ok"), count("failed")), (1, 2))
+            self.assertEqual(gate.metrics().value("config_last_reload_successful"), 1)
+            # Beside a good one in the same folder it is no reason to refuse a configuration.
+            shutil.copytree(folder / "good", folder / "other")
+            (folder / "other/privkey.pem").write_text("garbage")
+            gate.limits["max_bad_commands"] = 7
+            gate.write_config()
+            answer = gate.control_json("reload", code=1)
+            self.assertEqual([answer["changed"], [file["file"] for file in answer["not_taken"]]],
+                             [True, [str(folder / "other/fullchain.pem")]])
 
 
 class Upgrade(GatewayTestCase):

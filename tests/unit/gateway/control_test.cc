@@ -30,7 +30,7 @@ class FakeGateway final : public Gateway {
     answer(kicked);
   }
   bool Drain() override { return !std::exchange(draining, true); }
-  void Reload(std::function<void(const ReloadResult&)> answer) override { answer({}); }
+  void Reload(std::function<void(const ReloadResult&)> answer) override { answer(reload); }
   void Upgrade(std::function<void(const UpgradeResult&)> answer) override { answer({}); }
 
   Status status;
@@ -39,6 +39,7 @@ class FakeGateway final : public Gateway {
   size_t limit = 0;
   uint64_t kicked = 0;
   bool draining = false;
+  ReloadResult reload;
 };
 
 Outcome Answered(Gateway& gateway, std::string_view request) {
@@ -93,6 +94,25 @@ TEST(ControlCommands, KickNobodyUnlessSomebodyIsNamed) {
   EXPECT_EQ(gateway.filter.id, "0a");
   gateway.kicked = 0;
   EXPECT_EQ(Answered(gateway, R"({"command":"kick","user":"x"})").error(), "no session matches");
+}
+
+TEST(ControlCommands, SayWhatAReloadHasNotTaken) {
+  FakeGateway gateway;
+  gateway.reload.generation = 4;
+  const Command& command = *FindCommand("reload");
+  Outcome outcome = Answered(gateway, R"({"command":"reload"})");
+  ASSERT_TRUE(outcome);
+  EXPECT_TRUE(command.good(*outcome));
+  EXPECT_EQ(command.show(*outcome),
+            "the configuration is as before; certificates and their kin are read\n");
+  gateway.reload.not_taken = {{"/c.pem", "no certificate"}, {"/d.pem", "no\nkey"}};
+  outcome = Answered(gateway, R"({"command":"reload"})");
+  ASSERT_TRUE(outcome);
+  EXPECT_FALSE(command.good(*outcome));
+  EXPECT_EQ((*outcome)["not_taken"][1]["file"], "/d.pem");
+  EXPECT_EQ(command.show(*outcome),
+            "the configuration is as before; of the certificates and their kin these are not "
+            "taken:\n/c.pem: no certificate\n/d.pem: no?key\n");
 }
 
 TEST(ControlCommands, DrainOnce) {
