@@ -8,8 +8,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <fstream>
@@ -20,6 +22,7 @@
 #include <system_error>
 #include <vector>
 
+#include "config/diagnostics.h"
 #include "config/loader.h"
 #include "config/values.h"
 #include "gateway/auth/passwords.h"
@@ -332,7 +335,8 @@ tl::expected<std::filesystem::path, int> FindSocket(const Asked& asked) {
   if (!asked.socket.empty()) return asked.socket;
   std::ifstream stream(asked.file, std::ios::binary);
   if (!stream) {
-    fmt::print(stderr, "{}: cannot be read; or name the socket with --socket\n", asked.file);
+    fmt::print(stderr, "{}: cannot be read: {}; or name the socket with --socket\n", asked.file,
+               std::strerror(errno));
     return tl::unexpected(kExitConfiguration);
   }
   const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
@@ -367,7 +371,30 @@ std::string KeyOf(std::string_view target) {
   return has_port ? "backend" : "user";
 }
 
+// WrongKick says what is wrong with whom a kick is to end; empty: nothing. Whom nothing is said of,
+// or two things of the same kind, is nobody that can have been meant.
+std::string WrongKick(const Asked& asked) {
+  const auto& keys = asked.request.keys;
+  if (asked.target.empty()) {
+    return keys.at("user").empty() && keys.at("backend").empty()
+               ? "whom? name a user, a session or a backend's HOST:PORT"
+               : "";
+  }
+  const std::string key = KeyOf(asked.target);
+  const auto option = keys.find(key);
+  return option == keys.end() || option->second.empty()
+             ? ""
+             : fmt::format("the target {} is a {}, and so is that of --{}; name one of both",
+                           config::Quote(asked.target), key, key);
+}
+
 int Ask(Asked& asked) {
+  if (asked.request.command == "kick") {
+    if (const std::string wrong = WrongKick(asked); !wrong.empty()) {
+      fmt::print(stderr, "gatepost: kick: {}\n", wrong);
+      return kExitConfiguration;
+    }
+  }
   const auto socket = FindSocket(asked);
   if (!socket) return socket.error();
   asked.request.socket = *socket;
@@ -375,6 +402,21 @@ int Ask(Asked& asked) {
   const int status = control::Run(asked.request);
   if (status == control::kGood && asked.wait) control::AwaitEnd(*socket);
   return status;
+}
+
+// UnknownCommand returns what stands on the command line in the place of a sub-command, and is
+// none; empty: nothing does.
+std::string UnknownCommand(const CLI::App& app) {
+  const std::vector<std::string> words = app.remaining();
+  const auto word = std::find_if(words.begin(), words.end(),
+                                 [](const std::string& own) { return !own.starts_with('-'); });
+  if (!app.get_subcommands().empty() || word == words.end()) return {};
+  std::vector<std::string> commands;
+  for (const CLI::App* command : app.get_subcommands({})) commands.push_back(command->get_name());
+  const std::string_view nearest =
+      config::Nearest(*word, std::vector<std::string_view>(commands.begin(), commands.end()));
+  return fmt::format("there is no subcommand {}{}", config::Quote(*word),
+                     nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest));
 }
 
 // AddControl adds the commands that ask the running gateway.
@@ -392,22 +434,30 @@ void AddControl(CLI::App& app, Asked& asked, int& status) {
     return command;
   };
   auto& keys = asked.request.keys;
+  const CLI::Validator not_empty(
+      [](const std::string& text) { return text.empty() ? "is empty" : ""; }, "");
   const auto add_filters = [&](CLI::App* command, const std::string& verb) {
-    command->add_option("--user", keys["user"], verb + " those of this user alone");
+    command->add_option("--user", keys["user"], verb + " those of this user alone")
+        ->check(not_empty);
     command->add_option("--protocol", keys["protocol"], verb + " those of this protocol alone")
         ->check(CLI::IsMember({"imap", "pop3", "smtp"}));
-    command->add_option("--backend", keys["backend"],
-                        verb + " those at this pool or member (HOST:PORT) alone");
+    command
+        ->add_option("--backend", keys["backend"],
+                     verb + " those at this pool or member (HOST:PORT) alone")
+        ->check(not_empty);
   };
   add("status", "Show how the running gateway fares");
   CLI::App* sessions = add("sessions", "List the sessions, the oldest first");
   add_filters(sessions, "List");
-  sessions->add_option("--limit", asked.request.limit, "List at most so many");
+  sessions->add_option("--limit", asked.request.limit,
+                       "List at most so many; 0: only say how many there are");
   add("backends", "Show the members of all pools, their health and load");
   add("certificates", "Show the certificates in use and when they end");
   CLI::App* kick = add("kick", "End sessions politely");
   kick->add_option("target", asked.target,
-                   "Whose: a user, a session's id, or a backend's HOST:PORT");
+                   "Whose: a user, a session's id, or a backend's HOST:PORT; or say it with --user "
+                   "or --backend. All that is said must be true of a session")
+      ->check(not_empty);
   add_filters(kick, "End");
   CLI::App* drain = add("drain", "Have the gateway end politely, as SIGTERM does");
   drain->add_flag("--wait", asked.wait, "Return when it has ended");
@@ -448,7 +498,9 @@ int main(int argc, char** argv) {
 
   CLI::App* check =
       app.add_subcommand("check", "Validate a configuration and everything that it names");
-  check->add_option("file", file, "The configuration file")->capture_default_str();
+  CLI::Option* positional =
+      check->add_option("file", file, "The configuration file")->capture_default_str();
+  check->add_option("-c,--config", file, "The same")->excludes(positional);
   check->callback([&] { status = Check(file); });
 
   CLI::App* hash = app.add_subcommand(
@@ -466,6 +518,10 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    if (const std::string unknown = UnknownCommand(app); !unknown.empty()) {
+      fmt::print(stderr, "gatepost: {}\nRun with --help for more information.\n", unknown);
+      return kExitConfiguration;
+    }
     return app.exit(error) == 0 ? 0 : kExitConfiguration;
   } catch (const std::exception& error) {
     fmt::print(stderr, "gatepost: {}\n", error.what());

@@ -17,7 +17,8 @@ _gatepost() {
     kick:*) mapfile -t COMPREPLY < <(compgen -W "$asks $filters" -- "$word") ;;
     drain:*) mapfile -t COMPREPLY < <(compgen -W "$asks --wait" -- "$word") ;;
     status:* | backends:* | certificates:* | reload:* | upgrade:*) mapfile -t COMPREPLY < <(compgen -W "$asks" -- "$word") ;;
-    check:* | hash-password:* | version:*) mapfile -t COMPREPLY < <(compgen -W --help -- "$word") ;;
+    check:*) mapfile -t COMPREPLY < <(compgen -W "-c --config --help" -- "$word") ;;
+    hash-password:* | version:*) mapfile -t COMPREPLY < <(compgen -W --help -- "$word") ;;
   esac
 }
 complete -o filenames -F _gatepost gatepost

@@ -81,7 +81,7 @@ tl::expected<std::string, std::string> Query(const Request& request) {
   for (const auto& [key, value] : request.keys) {
     if (!value.empty()) document[key] = value;
   }
-  if (request.limit != 0) document["limit"] = request.limit;
+  if (request.limit) document["limit"] = *request.limit;
   const std::string line = Serialize(document) + "\n";
   for (size_t sent = 0; sent < line.size();) {
     const ssize_t size =

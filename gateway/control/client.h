@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -23,7 +24,7 @@ struct Request {
   std::filesystem::path socket;
   std::string command;
   std::map<std::string, std::string> keys;  // of the request; those without a value are left out
-  uint32_t limit = 0;                       // the key of that name; 0: left out
+  std::optional<uint32_t> limit;            // the key of that name
   bool json = false;                        // print the answer's JSON
 };
 

@@ -25,8 +25,8 @@ session::SessionFilter Filter(const json& request) {
 }
 
 void ServeSessions(Gateway& gateway, const json& request, const Answer& answer) {
-  const auto limit = request.value("limit", uint64_t{0});
-  gateway.ListSessions(Filter(request), limit == 0 ? kMostSessions : std::min(limit, kMostSessions),
+  gateway.ListSessions(Filter(request),
+                       std::min(request.value("limit", kMostSessions), kMostSessions),
                        [answer](const SessionList& list) { answer(ToJson(list)); });
 }
 

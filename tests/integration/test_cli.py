@@ -53,6 +53,14 @@ class Commands(unittest.TestCase):
             self.assertEqual(result.returncode, 2, arguments)
             self.assertTrue(result.stderr + result.stdout)
 
+    def test_an_unknown_command_is_named(self):
+        for arguments in (("sesions",), ("sesions", "--json"), ("--json", "sesions")):
+            result = run_gatepost(*arguments)
+            self.assertEqual((result.returncode, result.stdout), (2, ""))
+            self.assertIn('no subcommand "sesions"; did you mean sessions?', result.stderr)
+        self.assertIn("A subcommand is required", run_gatepost().stderr)
+        self.assertIn("--nonsense", run_gatepost("status", "--nonsense").stderr)
+
 
 class HashPassword(unittest.TestCase):
     def test_crypt_agrees(self):
@@ -102,6 +110,15 @@ class Check(unittest.TestCase):
         self.assertEqual(result.stderr, "")
         for word in ("good", "127.0.0.1:1143", "store1.internal:143", "localhost"):
             self.assertIn(word, result.stdout)
+
+    def test_the_file_may_be_an_option(self):
+        self.check(GOOD)
+        path = self.directory / "gatepost.toml"
+        for option in ("-c", "--config"):
+            result = run_gatepost("check", option, path)
+            self.assertEqual((result.returncode, result.stderr), (0, ""))
+            self.assertIn(f"{path}: good", result.stdout)
+        self.assertEqual(run_gatepost("check", path, "--config", path).returncode, 2)
 
     def test_every_error_at_its_place(self):
         text = GOOD.replace('pool = "stores"', 'pool = "store"\ntls = "start-tls"\nnonsense = 1')

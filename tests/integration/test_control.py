@@ -123,6 +123,8 @@ class Sessions(ControlTestCase):
             self.assertEqual(users("--user", "Bob"), [])
             answer = self.gate.control_json("sessions", "--limit", 2)
             self.assertEqual((answer["matched"], len(answer["sessions"])), (3, 2))
+            answer = self.gate.control_json("sessions", "--limit", 0)
+            self.assertEqual((answer["matched"], answer["sessions"]), (3, []))
             self.assertEqual(self.gate.control("sessions", "--user", "nobody"), "0 of 0 sessions\n")
 
     def test_before_the_login(self):
@@ -214,8 +216,8 @@ class Kick(ControlTestCase):
 
     def test_nobody_by_mistake(self):
         with self.login("993") as wire:
-            self.gate.control("kick", code=1)
-            self.gate.control("kick", "--protocol", "imap", code=1)
+            self.gate.control("kick", code=2)
+            self.gate.control("kick", "--protocol", "imap", code=2)
             self.assertTrue(wire.imap("a", "NOOP")[-1].startswith("a OK"))
 
 
@@ -594,6 +596,18 @@ class Unreachable(unittest.TestCase):
             self.assertEqual(process.returncode, 3)
             self.assertIn("without an answer", stderr)
 
+    def test_whom_nobody_can_mean(self):
+        id = "5fba17c90100000a0003"
+        for arguments in ((), ("--protocol", "imap"), ("",), ("--user", ""), ("", "--user", "u"),
+                          ("u", "--user", ""), ("--user", "u", "--backend", "")):
+            self.assert_exit(2, "whom|is empty", "kick", *arguments, "--socket", "/nowhere")
+        for arguments in (("bob", "--user", "alice"), ("store1:143", "--backend", "store2:143")):
+            self.assert_exit(2, rf'"{arguments[0]}" is a .*{arguments[1]}; name one of both',
+                             "kick", *arguments, "--socket", "/nowhere")
+        for arguments in (("bob", "--backend", "p"), ("store1:143", "--user", "bob"),
+                          (id, "--user", "bob", "--backend", "p", "--protocol", "imap")):
+            self.assert_exit(3, "does not run", "kick", *arguments, "--socket", "/nowhere")
+
     def test_no_socket_is_configured(self):
         path = run_directory() / "without.toml"
         path.write_text("""[[certificate]]
@@ -609,7 +623,8 @@ members = ["127.0.0.1:2"]
         self.assert_exit(2, r"without\.toml: there is no admin\.socket", "sessions", "-c", path)
         path.write_text("nonsense = 1\n")
         self.assert_exit(2, r"without\.toml:1:1: nonsense", "sessions", "-c", path)
-        self.assert_exit(2, r"missing\.toml", "sessions", "-c", run_directory() / "missing.toml")
+        self.assert_exit(2, r"missing\.toml: cannot be read: No such file", "sessions", "-c",
+                         run_directory() / "missing.toml")
         self.assertEqual(run_gatepost("sessions", "--protocol", "http").returncode, 2)
 
 

@@ -80,6 +80,8 @@ TEST(ControlCommands, BoundTheList) {
   EXPECT_EQ(gateway.limit, 100'000U);
   ASSERT_TRUE(Answered(gateway, R"({"command":"sessions"})"));
   EXPECT_EQ(gateway.limit, 100'000U);
+  ASSERT_TRUE(Answered(gateway, R"({"command":"sessions","limit":0})"));
+  EXPECT_EQ(gateway.limit, 0U);
 }
 
 TEST(ControlCommands, KickNobodyUnlessSomebodyIsNamed) {
