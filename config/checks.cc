@@ -526,8 +526,40 @@ void CheckLoginMechanism(const Pool& pool, const std::string& path, Findings& fi
   }
 }
 
+// MeetsListener says whether who connects to the member comes to `address`: certain of addresses in
+// figures alone.
+bool MeetsListener(const PoolMember& member, const SocketAddress& address) {
+  const std::string& host = member.address.host;
+  if (member.kind != MemberKind::kHost || member.address.port != address.port ||
+      !IsAddressLiteral(host)) {
+    return false;
+  }
+  const bool version_6 = host.find(':') != std::string::npos;
+  return host == address.host ||
+         (IsLoopback(host) && address.host == (version_6 ? "::" : "0.0.0.0"));
+}
+
+// No session can be passed on to a listener of our own.
+void CheckMembers(const Pool& pool, const Config& config, Findings& findings) {
+  const std::string path = "pool." + pool.name + ".members";
+  if (!findings.Sound(path)) return;  // only a sound list has the indices of the file
+  for (size_t i = 0; i < config.listeners.size(); ++i) {
+    if (!findings.Sound(Indexed("listener", i) + ".addresses")) continue;
+    for (const SocketAddress& address : config.listeners[i].addresses) {
+      for (size_t k = 0; k < pool.members.size(); ++k) {
+        if (!MeetsListener(pool.members[k], address)) continue;
+        findings.Add(findings.PlaceOf(Indexed(path, k)), Indexed(path, k),
+                     "is this gateway's own " + Indexed("listener", i) + " (" + Text(address) +
+                         "): sessions would go in circles; use the backend's address, for "
+                         "example: members = [\"store1.internal:143\"]");
+      }
+    }
+  }
+}
+
 void CheckPool(const Pool& pool, const Config& config, Findings& findings) {
   const std::string path = "pool." + pool.name;
+  CheckMembers(pool, config, findings);
   if (findings.Sound(path + ".tls") && pool.tls == BackendTls::kNone) {
     for (const char* key : {".verify", ".ca_file", ".server_name", ".pin_sha256",
                             ".client_certificate", ".client_key", ".tls_minimum_version"}) {
@@ -623,6 +655,19 @@ int ReadError(const std::filesystem::path& path) {
   if (error == 0 && S_ISDIR(status.st_mode)) error = EISDIR;
   close(descriptor);
   return error;
+}
+
+// FolderMayBe says whether the folder is there, or may well be when the gateway is: those in /run
+// are made by whoever starts a service (systemd's RuntimeDirectory=).
+bool FolderMayBe(const std::filesystem::path& folder) {
+  std::error_code error;
+  if (folder.empty() || std::filesystem::is_directory(folder, error)) return true;
+  if (error && error != std::errc::no_such_file_or_directory &&
+      error != std::errc::not_a_directory) {
+    return true;  // who may not look can't know
+  }
+  const std::string text = folder.lexically_normal().string() + "/";
+  return text.starts_with("/run/") || text.starts_with("/var/run/");
 }
 
 }  // namespace
@@ -725,6 +770,13 @@ void CheckMachine(const Config& config, Findings& findings) {
           findings.PlaceOf("log.file"), "log.file",
           Quote(config.log.file->string()) + " cannot be written: " + std::strerror(errno));
     }
+  }
+  if (config.admin.socket && findings.Sound("admin.socket") &&
+      !FolderMayBe(config.admin.socket->parent_path())) {
+    findings.Add(findings.PlaceOf("admin.socket"), "admin.socket",
+                 Quote(config.admin.socket->string()) +
+                     " cannot be made: its folder is not there; make it, or use another one, for "
+                     "example: socket = \"/run/gatepost/control.sock\"");
   }
   if (config.process.user && getpwnam(config.process.user->c_str()) == nullptr) {
     findings.Add(findings.PlaceOf("process.user"), "process.user",

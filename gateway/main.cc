@@ -297,7 +297,15 @@ sasl::Secret ReadPassword() {
   return password;
 }
 
-int HashPassword(const std::string& user) {
+// HashPassword prints a hash, or with `user` (null: none) a line of a password file.
+int HashPassword(const std::string* user) {
+  if (user != nullptr) {
+    if (const std::string wrong = auth::WrongInPasswordFile(*user); !wrong.empty()) {
+      fmt::print(stderr, "gatepost: {} cannot be a user of a password file: {}\n",
+                 config::Quote(*user), wrong);
+      return kExitConfiguration;
+    }
+  }
   const sasl::Secret password = ReadPassword();
   if (password.empty()) {
     fmt::print(stderr, "gatepost: the password is empty\n");
@@ -308,7 +316,7 @@ int HashPassword(const std::string& user) {
     fmt::print(stderr, "gatepost: the system gave no randomness for a salt\n");
     return 1;
   }
-  fmt::print("{}{}{}\n", user, user.empty() ? "" : ":", hash);
+  fmt::print("{}{}\n", user == nullptr ? "" : *user + ":", hash);
   return 0;
 }
 
@@ -505,8 +513,9 @@ int main(int argc, char** argv) {
 
   CLI::App* hash = app.add_subcommand(
       "hash-password", "Read a password (hidden, or from standard input) and print its hash");
-  hash->add_option("user", user, "Print a whole line for this user of the password file");
-  hash->callback([&] { status = HashPassword(user); });
+  const CLI::Option* line =
+      hash->add_option("user", user, "Print a whole line for this user of the password file");
+  hash->callback([&] { status = HashPassword(line->count() > 0 ? &user : nullptr); });
 
   CLI::App* version =
       app.add_subcommand("version", "Print the versions of Gatepost and what it is built with");

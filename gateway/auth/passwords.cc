@@ -31,6 +31,25 @@ bool Verify(const sasl::Secret& password, const std::string& hash) {
   return equal;
 }
 
+// MayMatch says whether crypt(3) can give `hash` for any password: what a line that was cut off has
+// is shorter.
+bool MayMatch(std::string_view hash) {
+  struct Form {
+    std::string_view prefix;
+    size_t size;  // of what stands behind the last "$"
+  };
+  static constexpr Form kForms[] = {{"$y$", 43}, {"$gy$", 43}, {"$7$", 43},  {"$6$", 86},
+                                    {"$5$", 43}, {"$2b$", 53}, {"$2a$", 53}, {"$2y$", 53}};
+  for (const Form& form : kForms) {
+    if (!hash.starts_with(form.prefix)) continue;
+    const std::string_view last = hash.substr(hash.rfind('$') + 1);
+    return last.size() == form.size && std::all_of(last.begin(), last.end(), [](char c) {
+             return (c >= '.' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+           });
+  }
+  return true;
+}
+
 // ParseHostPort reads "host:port" or "[v6]:port".
 std::optional<config::Member> ParseHostPort(std::string_view text) {
   const size_t colon = text.rfind(':');
@@ -134,6 +153,12 @@ tl::expected<std::shared_ptr<const PasswordFile>, std::vector<std::string>> Pass
       wrong("the password hash of \"" + user +
             "\" is not one that crypt(3) knows here or is too weak; use yescrypt ($y$), bcrypt "
             "($2b$) or SHA-512 ($6$), for example from: gatepost hash-password");
+      continue;
+    }
+    if (!MayMatch(entry.hash)) {
+      wrong("the password hash of \"" + user +
+            "\" is one that no password has: it is cut off, or something stands behind it; make a "
+            "new one with: gatepost hash-password");
       continue;
     }
     if (second < rest.size()) {
@@ -252,6 +277,16 @@ void PasswordAuthority::Finish(std::unique_ptr<Job> job) {
     Accept(*job->file->Find(job->user), job->user, verdict);
   }
   answers_.OnVerdict(job->id, std::move(verdict));
+}
+
+std::string WrongInPasswordFile(std::string_view user) {
+  if (user.empty()) return "it is empty";
+  if (user.starts_with('#')) return "\"#\" at the beginning makes a comment of the line";
+  if (user.find(':') != std::string_view::npos) return "\":\" ends the name in the file";
+  const bool control = std::any_of(user.begin(), user.end(), [](char c) {
+    return static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
+  });
+  return control ? "it has a control character" : "";
 }
 
 std::string HashPassword(const sasl::Secret& password) {

@@ -74,6 +74,9 @@ class PasswordAuthority final : public Authenticator {
   std::vector<Job*> running_;
 };
 
+// WrongInPasswordFile says why a user of this name cannot stand in a password file; empty: it can.
+[[nodiscard]] std::string WrongInPasswordFile(std::string_view user);
+
 // HashPassword returns a yescrypt hash of `password` with a fresh salt, or an empty string when the
 // system has no randomness to give.
 [[nodiscard]] std::string HashPassword(const sasl::Secret& password);

@@ -75,6 +75,14 @@ class HashPassword(unittest.TestCase):
     def test_two_salts(self):
         self.assertNotEqual(*(run_gatepost("hash-password", stdin="x\n").stdout for _ in "ab"))
 
+    def test_a_name_that_no_line_can_have(self):
+        for user, why in (("a:b", '":"'), ("#x", "comment"), ("", "empty"), ("a\nb", "control"),
+                          ("a\x1b[2J", "control")):
+            result = run_gatepost("hash-password", user, stdin="x\n")
+            self.assertEqual((result.returncode, result.stdout), (2, ""), user)
+            self.assertIn(why, result.stderr)
+            self.assertNotIn("\x1b", result.stderr)
+
     def test_no_password(self):
         for stdin in ("", "\n"):
             result = run_gatepost("hash-password", stdin=stdin)
@@ -145,9 +153,9 @@ class Check(unittest.TestCase):
                             r"gatepost\.toml:17:\d+: authority\[1\]\.file")
 
     def test_password_file(self):
-        (self.directory / "passwords").write_text("alice:$1$weak$abc\nbob\n")
+        (self.directory / "passwords").write_text("alice:$1$weak$abc\nbob\ncarol:$6$abc$xyz\n")
         self.assert_refused(GOOD.replace('"backend"', '"passwords"\nfile = "passwords"'),
-                            r"passwords:1: ", r"passwords:2: ")
+                            r"passwords:1: ", r"passwords:2: ", r"passwords:3: .*no password has")
 
     def test_no_such_file(self):
         result = run_gatepost("check", self.directory / "no-such.toml")

@@ -408,7 +408,7 @@ class Loops(GatewayTestCase):
         reserved = Port()
         own = address(reserved.number)
         self.start({"imap": {"protocol": "imap", "tls": "implicit", "addresses": [own]}},
-                   {"imap": {"members": [own]}})
+                   {"imap": {"members": [f"localhost:{reserved.number}"]}})
         self.addCleanup(reserved.release)
         with Wire.connect(reserved.number, tls=client_context()) as wire:
             clients.greeting(wire)

@@ -1050,6 +1050,30 @@ format = 2024-01-01
 address = 'on'
 )", "CLP",
      R"(g.toml:2:11: admin.address: "on" is not allowed; use an IP address with a port, or "off", for example: address = "127.0.0.1:9143")"},
+    {"member_is_own_listener", R"([[listener]]
+protocol = 'imap'
+addresses = ['192.0.2.1:143', '0.0.0.0:1143', '[::]:1144']
+pool = 'a'
+[pool.a]
+members = ['192.0.2.1:143']
+)", "C",
+     R"(g.toml:6:12: pool.a.members[1]: is this gateway's own listener[1] (192.0.2.1:143): sessions would go in circles; use the backend's address, for example: members = ["store1.internal:143"])"},
+    {"member_is_own_listener_of_all", R"([[listener]]
+protocol = 'imap'
+addresses = ['0.0.0.0:143', '[::]:1143', '127.0.0.1:1144']
+pool = 'a'
+[pool.a]
+members = ['192.0.2.1:143', 'localhost:143', '[::1]:143', '127.0.0.1:1143', 'dns:b:143', '127.0.0.2:1144', '127.0.0.2:143']
+)", "C",
+     R"(g.toml:6:108: pool.a.members[7]: is this gateway's own listener[1] (0.0.0.0:143): sessions would go in circles; use the backend's address, for example: members = ["store1.internal:143"])"},
+    {"member_is_own_listener_of_version_6", R"([[listener]]
+protocol = 'imap'
+addresses = ['[::]:143']
+pool = 'a'
+[pool.a]
+members = ['127.0.0.1:143', '[0::1]:143']
+)", "C",
+     R"(g.toml:6:29: pool.a.members[2]: is this gateway's own listener[1] ([::]:143): sessions would go in circles; use the backend's address, for example: members = ["store1.internal:143"])"},
     {"socket_mode", R"([admin]
 socket = '/run/s'
 socket_mode = '0666'

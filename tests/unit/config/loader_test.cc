@@ -270,7 +270,8 @@ TEST_F(LoaderFiles, AreFoundBesideTheConfiguration) {
   Write("c.pem", "");
   Write("k.pem", "");
   const auto file = Write("gatepost.toml", "[[certificate]]\nchain = 'c.pem'\nkey = 'k.pem'\n" +
-                                               std::string(kRest) + "[log]\nfile = 'new.log'\n");
+                                               std::string(kRest) + "[log]\nfile = 'new.log'\n" +
+                                               "[admin]\nsocket = '/run/not-there-yet/socket'\n");
   const auto config = Load(file);
   ASSERT_TRUE(config) << Errors(config);
   EXPECT_EQ(config->certificates[0].chain, folder_ / "c.pem");
@@ -286,6 +287,8 @@ kind = "passwords"
 file = "/nonexistent/passwords"
 [log]
 file = "/nonexistent/log"
+[admin]
+socket = "/nonexistent/socket"
 [process]
 user = "no-such-user"
 )" + std::string(kRest) + "tls = 'implicit'\nca_file = '/nonexistent/ca'\n");
@@ -303,10 +306,14 @@ user = "no-such-user"
                 "8:8: log.file: \"/nonexistent/log\" cannot be written: "
                 "No such file or directory\n" +
                 at +
-                "10:8: process.user: this machine has no user \"no-such-user\"; use one that "
+                "10:10: admin.socket: \"/nonexistent/socket\" cannot be made: its folder is not "
+                "there; make it, or use another one, for example: socket = "
+                "\"/run/gatepost/control.sock\"\n" +
+                at +
+                "12:8: process.user: this machine has no user \"no-such-user\"; use one that "
                 "it has, for example: user = \"nobody\"\n" +
                 at +
-                "18:11: pool.stores.ca_file: \"/nonexistent/ca\" cannot be read: "
+                "20:11: pool.stores.ca_file: \"/nonexistent/ca\" cannot be read: "
                 "No such file or directory\n");
 }
 

@@ -37,6 +37,37 @@ class TemporaryFile {
   std::filesystem::path path_;
 };
 
+TEST(PasswordFile, AHashThatNoPasswordHasIsAnError) {
+  const std::string sha512 = kSha512;
+  const std::string bcrypt = "$2b$05$abcdefghijklmnopqrstuuVUGu4bYzVp4gbcfJtxxGJcmdzLPs4Wu";
+  const std::string yescrypt =
+      "$y$j9T$abcdefghijklmnopqrstu.$abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq";
+  for (const std::string& good : {sha512, bcrypt, yescrypt}) {
+    EXPECT_TRUE(PasswordFile::Load(TemporaryFile("u:" + good + "\n").path(), {})) << good;
+    for (const std::string& wrong :
+         {good.substr(0, good.size() - 1), good + "x", good.substr(0, good.size() - 1) + "!",
+          good.substr(0, good.size() - 40)}) {
+      const TemporaryFile file("u:" + wrong + "\n");
+      const auto loaded = PasswordFile::Load(file.path(), {});
+      ASSERT_FALSE(loaded) << wrong;
+      EXPECT_EQ(
+          loaded.error()[0].rfind(file.path().string() + ":1: the password hash of \"u\" is", 0),
+          0U)
+          << loaded.error()[0];
+    }
+  }
+  EXPECT_FALSE(PasswordFile::Load(TemporaryFile("u:$6$abc$xyz\n").path(), {}));
+}
+
+TEST(PasswordFile, NamesThatItCannotHold) {
+  for (const std::string_view user : {"", "#x", "a:b", ":", "a\nb", "a\r", "\x7f"}) {
+    EXPECT_NE(WrongInPasswordFile(user), "") << user;
+  }
+  for (const std::string_view user : {"u", "a#b", "größe@example.org", "a b"}) {
+    EXPECT_EQ(WrongInPasswordFile(user), "") << user;
+  }
+}
+
 TEST(PasswordFile, EveryErrorNamesItsLine) {
   const TemporaryFile file(
       "# comment\n\nnocolon\nweak:$1$abc$def\nplain:password\n"
