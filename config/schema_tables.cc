@@ -436,8 +436,9 @@ SchemaTables::SchemaTables()
             {
                 AdminAddressField(),
                 PathField("socket", &Admin::socket, "\"/run/gatepost/control.sock\"",
-                          "Unix socket that `gatepost status`, `sessions`, `kick` and `drain` talk "
-                          "to; its folder must be there, and writable by process.user.")
+                          "Unix socket that `gatepost status`, `sessions`, `kick`, `drain`, "
+                          "`reload`, `upgrade` and their like talk to; its folder must be there, "
+                          "and writable by process.user.")
                     .Default("none"),
                 ChoiceField("socket_mode", &Admin::socket_mode, "\"0660\"",
                             "Permissions of the socket, and so who may give orders: the gateway's "
