@@ -30,6 +30,7 @@
 #include "gateway/control/client.h"
 #include "gateway/prepare.h"
 #include "gateway/privileges.h"
+#include "gateway/rehearsal.h"
 #include "gateway/server.h"
 #include "protocols/buffer.h"
 #include "tls/context.h"
@@ -168,6 +169,15 @@ int Check(const std::string& file) {
   if (!prepared) {
     fmt::print(stderr, "{}: not usable, see above\n", file);
     return prepared.error();
+  }
+  const Rehearsal rehearsal = Rehearse(*prepared);
+  for (const std::string& warning : rehearsal.warnings) {
+    fmt::print(stderr, "warning: {}\n", warning);
+  }
+  if (!rehearsal.errors.empty()) {
+    for (const std::string& error : rehearsal.errors) fmt::print(stderr, "{}\n", error);
+    fmt::print(stderr, "{}: not usable, see above\n", file);
+    return kExitConfiguration;
   }
   fmt::print("{}: good\n\nListeners\n", file);
   for (const auto& listener : prepared->runtime->listeners) {

@@ -1,9 +1,12 @@
 # The command line: what a person types and reads.
 # SPDX-License-Identifier: Apache-2.0
 import crypt
+import os
+import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 import unittest
 import warnings
 
@@ -185,6 +188,82 @@ class Check(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         for port in ("143", "993", "110", "995", "25", "26", "587", "465"):
             self.assertRegex(result.stdout, rf":{port}\b")
+
+
+@unittest.skipUnless(os.geteuid() == 0, "root alone can become another user")
+class CheckAsRoot(unittest.TestCase):
+    """What root may and process.user may not."""
+
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.directory = pathlib.Path(temporary.name)
+        self.directory.chmod(0o755)
+        self.pair = self.directory / "pair"
+        self.pair.mkdir()
+        shutil.copy(certificates().chain, self.pair / "fullchain.pem")
+        shutil.copy(certificates().key, self.pair / "privkey.pem")
+        self.users = self.directory / "users"
+        self.users.write_text(run_gatepost("hash-password", "u", stdin="p\n").stdout)
+        for file in (self.pair / "fullchain.pem", self.pair / "privkey.pem", self.users):
+            file.chmod(0o644)
+        self.file = self.directory / "gatepost.toml"
+
+    def check(self, user="nobody", more="", directory=False):
+        text = GOOD.replace('"chain.pem"', f'"{self.pair}/fullchain.pem"')
+        text = text.replace('"key.pem"', f'"{self.pair}/privkey.pem"')
+        if directory:
+            text = re.sub(r'chain = .*\nkey = .*', f'directory = "{self.pair}"', text)
+        text = text.replace('"backend"', f'"passwords"\nfile = "{self.users}"')
+        if user:
+            text += f'[process]\nuser = "{user}"\n'
+        self.file.write_text(text + more)
+        self.file.chmod(0o644)
+        return run_gatepost("check", self.file)
+
+    def warnings(self, **keys):
+        result = self.check(**keys)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn(": good", result.stdout)
+        return result.stderr.splitlines()
+
+    def test_what_no_reload_could_read(self):
+        self.assertEqual(self.warnings(), [])
+        for file in (self.pair / "privkey.pem", self.users):
+            with self.subTest(file=file):
+                file.chmod(0o600)
+                line, = self.warnings()
+                self.assertIn(f'warning: {file} cannot be read by "nobody" (process.user)', line)
+                self.assertEqual(self.warnings(user=None), [])
+                # The remedy is one.
+                subprocess.run(["sh", "-c", line.rpartition("for example: ")[2]], check=True)
+                self.assertEqual(self.warnings(), [])
+
+    def test_a_folder_that_nobody_else_may_enter(self):
+        self.pair.chmod(0o700)
+        for directory in (False, True):
+            with self.subTest(directory=directory):
+                lines = self.warnings(directory=directory)
+                for name in ("fullchain.pem", "privkey.pem"):
+                    self.assertRegex("\n".join(lines), rf"(?m){self.pair}/{name} .*g\+x {self.pair}$")
+                self.assertEqual(len(lines), 3 if directory else 2)
+
+    def test_what_the_start_needs(self):
+        log = self.directory / "log"
+        self.directory.chmod(0o755)
+        for key, more in (("log.file", f'[log]\nfile = "{log}"\n'),
+                          ("admin.socket", f'[admin]\nsocket = "{self.directory}/socket"\n')):
+            result = self.check(more=more)
+            self.assertEqual(result.returncode, 2, result.stdout)
+            self.assertRegex(result.stderr, rf'{key}: .* cannot be written by "nobody".*g\+wx ')
+            self.assertEqual(self.check(user=None, more=more).returncode, 0)
+            self.directory.chmod(0o777)
+            self.assertEqual(self.warnings(more=more), [])
+            self.directory.chmod(0o755)
+        log.touch(0o600)
+        result = self.check(more=f'[log]\nfile = "{log}"\n')
+        self.assertEqual(result.returncode, 2)
+        self.assertRegex(result.stderr, rf"log\.file: {log} cannot be written .*g\+w {log}\n")
 
 
 class Serve(unittest.TestCase):
