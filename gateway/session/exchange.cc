@@ -65,6 +65,10 @@ Session::Wait Session::BeginExchange(std::string_view challenge) {
 }
 
 Session::Wait Session::GiveAnswer(std::string_view answer) {
+  if (answer.size() > sasl::kMaxPasswordBytes) {
+    ForgetAuthority();
+    return RefuseTooLong();
+  }
   if (!backend_) {
     // It may have its verdict without the answer: Dovecot does not wait for ever.
     if (!login_->verdict) worker_.authenticator().Continue(id_, answer);

@@ -405,6 +405,7 @@ Session::Wait Session::BeginAuthentication(sasl::Credentials credentials) {
                 "asked to act as " + credentials.authorization_identity);
   }
   if (const auto scope = ThrottledBy(credentials)) return RefuseThrottled(*scope);
+  if (sasl::IsTooLong(credentials)) return RefuseTooLong();
   login_->credentials = std::move(credentials);
   return login_->named.empty() ? BeginAuthority() : BeginPolicy();
 }
@@ -555,7 +556,7 @@ Session::Wait Session::DoConnecting() {
 Session::Wait Session::DoBackendLogin() {
   if (client_->failed()) return Close(CloseReason::kClientGone);
   if (backend_->failed()) {
-    return NextBackend(backends::CountFailure(worker_, *pool_, *backend_), backend_->error());
+    return BrokenOff(backends::CountFailure(worker_, *pool_, *backend_), backend_->error());
   }
   protocols::ClientAction action = login_->client->Next(login_->backend_input, login_->output);
   backend_->Write(login_->output.view());
@@ -569,9 +570,9 @@ Session::Wait Session::DoBackendLogin() {
       Overloaded{
           [&](protocols::NeedInput&) {
             if (!backend_->ended() && !expired_) return Wait::kBackend;
-            return expired_ ? NextBackend("timeout", "the backend did not answer in time")
-                            : NextBackend("closed",
-                                          "the backend closed the connection during the login");
+            return expired_
+                       ? NextBackend("timeout", "the backend did not answer in time")
+                       : BrokenOff("closed", "the backend closed the connection during the login");
           },
           [&](protocols::StartTls&) {  // comes only before Ready
             return NextBackend("protocol", "STARTTLS out of turn");
@@ -619,9 +620,24 @@ Session::Wait Session::DoBackendLogin() {
                                  backends::SignOf(failed.reason));
               return Fail(LoginFailure::kBackendMisconfigured, detail);
             }
+            if (failed.reason != protocols::BackendFailure::kUnavailable &&
+                failed.reason != protocols::BackendFailure::kShuttingDown) {
+              return BrokenOff(backends::CauseOf(failed), detail, backends::SignOf(failed.reason));
+            }
             return NextBackend(backends::CauseOf(failed), detail, backends::SignOf(failed.reason));
           }},
       action);
+}
+
+// BrokenOff is for a login that the backend has not answered. What the client wrote may be why:
+// then it speaks against no member, and no other is to hear it.
+Session::Wait Session::BrokenOff(std::string_view cause, const std::string& detail,
+                                 backends::Health::Sign sign) {
+  if ((!login_->waited || login_->exchanged) && login_->credentials &&
+      sasl::IsLongToken(*login_->credentials)) {
+    return Fail(LoginFailure::kUnavailable, detail);
+  }
+  return NextBackend(cause, detail, sign);
 }
 
 // NextBackend tries another member of the pool, or gives up. `detail` may be the dropped stream's

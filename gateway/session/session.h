@@ -182,6 +182,8 @@ class Session final : public net::Stream::Observer,
   // `cause`: what to report of the member; empty where the Opening has done so.
   Wait NextBackend(std::string_view cause, const std::string& detail,
                    backends::Health::Sign sign = backends::Health::Sign::kFails);
+  Wait BrokenOff(std::string_view cause, const std::string& detail,
+                 backends::Health::Sign sign = backends::Health::Sign::kFails);
   // FollowReferral goes where the backend says that the user is, or says why not. Nothing:
   // referrals are not followed here.
   std::optional<Wait> FollowReferral(const std::string& url);
@@ -231,6 +233,7 @@ class Session final : public net::Stream::Observer,
   [[nodiscard]] std::optional<auth::Throttle::Scope> ThrottledBy(
       const sasl::Credentials& credentials) const;
   Wait RefuseThrottled(auth::Throttle::Scope scope);
+  Wait RefuseTooLong();
   // PenaltyFor counts a failure and returns how long its answer is held back, in ms. While the
   // client's credentials are still there.
   [[nodiscard]] uint64_t PenaltyFor(protocols::LoginFailure reason);

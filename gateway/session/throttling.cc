@@ -39,6 +39,11 @@ Session::Wait Session::RefuseThrottled(auth::Throttle::Scope scope) {
   return Enter(Phase::kPenalty);
 }
 
+// RefuseTooLong has nobody see what no user has: backends hang up on it, which is no outage.
+Session::Wait Session::RefuseTooLong() {
+  return Fail(protocols::LoginFailure::kBadCredentials, "credentials too long");
+}
+
 uint64_t Session::PenaltyFor(protocols::LoginFailure reason) {
   Runtime& runtime = worker_.runtime();
   uint32_t failures = std::max<uint32_t>(failed_logins_, 1);

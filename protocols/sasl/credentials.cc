@@ -30,6 +30,17 @@ Secret& Secret::operator=(Secret&& other) noexcept {
   return *this;
 }
 
+bool IsTooLong(const Credentials& credentials) {
+  const size_t most = IsToken(credentials.mechanism) ? kMaxTokenBytes : kMaxPasswordBytes;
+  return credentials.authorization_identity.size() + credentials.authentication_identity.size() >
+             kMaxIdentityBytes ||
+         credentials.password.Reveal().size() > most;
+}
+
+bool IsLongToken(const Credentials& credentials) {
+  return IsToken(credentials.mechanism) && credentials.password.Reveal().size() > kMaxPasswordBytes;
+}
+
 std::string_view Name(Mechanism mechanism) {
   static constexpr std::array<std::string_view, static_cast<size_t>(Mechanism::kCount)> kNames = {
       "PLAIN",       "LOGIN",         "EXTERNAL", "XOAUTH2",   "OAUTHBEARER",

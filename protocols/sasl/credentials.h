@@ -85,4 +85,18 @@ struct Credentials {
   }
 };
 
+// How long credentials may be, in bytes, that somebody is asked about. A PLAIN message within these
+// bounds has 6836 characters of base64: Dovecot reads 8192, in the response as in the request to
+// its auth process, and SMTP 12286 (RFC 4954 §4). RFC 4616 §2 asks for 255 bytes each. Tokens are
+// longer than passwords; not every backend takes the longest.
+inline constexpr size_t kMaxIdentityBytes = 1024;  // both identities together
+inline constexpr size_t kMaxPasswordBytes = 4096;  // of a relayed mechanism: any of its messages
+inline constexpr size_t kMaxTokenBytes = 8192;
+
+// IsTooLong says whether the credentials are beyond these bounds: wrong, wherever they are shown.
+[[nodiscard]] bool IsTooLong(const Credentials& credentials);
+
+// IsLongToken says whether the credentials hold a token with which some backends hang up.
+[[nodiscard]] bool IsLongToken(const Credentials& credentials);
+
 }  // namespace gatepost::sasl

@@ -205,6 +205,26 @@ TEST(Oauth, TakesTheExamples) {
   EXPECT_EQ(credentials.password.Reveal(), "ya29.vF9dft4qmTc2");
 }
 
+TEST(Credentials, HaveTheirBounds) {
+  const auto of = [](Mechanism mechanism, size_t user, size_t wish, size_t secret) {
+    return Credentials{mechanism, std::string(wish, 'w'), std::string(user, 'u'),
+                       Secret(std::string(secret, 's'))};
+  };
+  for (const Mechanism mechanism : {Mechanism::kPlain, Mechanism::kLogin, Mechanism::kProtocol,
+                                    Mechanism::kScramSha256, Mechanism::kXoauth2}) {
+    EXPECT_FALSE(IsTooLong(of(mechanism, 1000, 24, 4096)));
+    EXPECT_TRUE(IsTooLong(of(mechanism, 1000, 25, 1)));
+    EXPECT_EQ(IsTooLong(of(mechanism, 5, 0, 4097)), !IsToken(mechanism));
+    EXPECT_EQ(IsLongToken(of(mechanism, 5, 0, 4097)), IsToken(mechanism));
+    EXPECT_FALSE(IsLongToken(of(mechanism, 5, 0, 4096)));
+    EXPECT_TRUE(IsTooLong(of(mechanism, 5, 0, 8193)));
+  }
+  EXPECT_FALSE(IsTooLong(of(Mechanism::kOauthbearer, 255, 0, 8192)));
+  Buffer message;
+  ASSERT_TRUE(AppendFirst(Mechanism::kPlain, of(Mechanism::kPlain, 1000, 24, 4096), message));
+  EXPECT_EQ(message.size(), 6832);
+}
+
 TEST(Oauth, RefusesMalformedMessages) {
   for (const std::string_view message :
        {""sv, "\1"sv, "n,,\1auth=Bearer x\1\1"sv, "n,a=,\1auth=Bearer x\1\1"sv, "n,a=bob,\1\1"sv,
