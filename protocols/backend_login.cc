@@ -60,6 +60,14 @@ std::optional<Mechanism> MechanismFor(const sasl::Credentials& credentials, Logi
   return if_offered(Mechanism::kPlain).value_or(Mechanism::kProtocol);
 }
 
+Failed NoMechanism(const sasl::Credentials& credentials) {
+  if (credentials.authorization_identity.empty() || sasl::IsRelayed(credentials.mechanism)) {
+    return {BackendFailure::kNoMechanism, "no mechanism for these credentials is offered"};
+  }
+  return {BackendFailure::kNoAuthorization,
+          "no mechanism for an authorization identity is offered"};
+}
+
 bool BackendExchange::Begin(Mechanism mechanism, const sasl::Credentials& credentials,
                             Buffer& message) {
   mechanism_ = mechanism;

@@ -26,6 +26,9 @@ namespace gatepost::protocols {
                                                           const Capabilities& capabilities,
                                                           bool own_first);
 
+// NoMechanism returns why MechanismFor has nothing that the backend would understand.
+[[nodiscard]] Failed NoMechanism(const sasl::Credentials& credentials);
+
 // BackendExchange is an exchange in which the first word is ours or the client's: PLAIN, the bearer
 // tokens, and what is relayed.
 class BackendExchange {

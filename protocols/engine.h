@@ -248,14 +248,15 @@ struct ClientFacts {
 // Why the backend could not serve a login. Whether another one may be asked is stated here, in one
 // place, for all protocols: never after an answer to the credentials, which is Refused.
 enum class BackendFailure : uint8_t {
-  kRefusedService,  // greeting 421/554, BYE, -ERR: another member may serve
-  kShuttingDown,    // 421 4.3.2, BYE [UNAVAILABLE], greeting -ERR [SYS/TEMP]: it will for all
-  kUnavailable,     // [UNAVAILABLE], [SYS/TEMP], 4yz: another member may serve
-  kProtocolError,   // nonsense: another member may serve
-  kNoStartTls,      // STARTTLS wanted and not offered or refused
-  kNoMechanism,     // no mechanism that can carry these credentials
-  kInjection,       // bytes behind the STARTTLS reply
-  kUnencodable,     // the credentials can't be written in this protocol
+  kRefusedService,   // greeting 421/554, BYE, -ERR: another member may serve
+  kShuttingDown,     // 421 4.3.2, BYE [UNAVAILABLE], greeting -ERR [SYS/TEMP]: it will for all
+  kUnavailable,      // [UNAVAILABLE], [SYS/TEMP], 4yz: another member may serve
+  kProtocolError,    // nonsense: another member may serve
+  kNoStartTls,       // STARTTLS wanted and not offered or refused
+  kNoMechanism,      // no mechanism that can carry these credentials
+  kNoAuthorization,  // none that can say on whose behalf, as these want it; no other is to be used
+  kInjection,        // bytes behind the STARTTLS reply
+  kUnencodable,      // the credentials can't be written in this protocol
   kCount
 };
 

@@ -179,6 +179,9 @@ class LoginAuthority::Attempt final : private net::Deadlines::Entry,
       if (failed->reason == protocols::BackendFailure::kUnencodable) {
         return End(Refusal(LoginFailure::kBadCredentials, detail));
       }
+      if (failed->reason == protocols::BackendFailure::kNoAuthorization) {
+        return End(Refusal(LoginFailure::kAuthorizationDenied, detail));
+      }
       if (!backends::MayRetry(failed->reason)) {
         return End(Refusal(LoginFailure::kBackendMisconfigured, detail));
       }

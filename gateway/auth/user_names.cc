@@ -35,6 +35,9 @@ void Normalize(const config::Users& users, std::string& name) {
 void NormalizeUsers(const config::Users& users, sasl::Credentials& credentials) {
   Normalize(users, credentials.authentication_identity);
   Normalize(users, credentials.authorization_identity);
+  if (credentials.authorization_identity == credentials.authentication_identity) {
+    credentials.authorization_identity.clear();
+  }
 }
 
 std::string BackendUser(std::string_view pattern, std::string_view user) {

@@ -13,8 +13,9 @@
 
 namespace gatepost::auth {
 
-// NormalizeUsers rewrites both identities as `users` has it. What a relayed mechanism's first
-// message says stays as it is: it is signed.
+// NormalizeUsers rewrites both identities as `users` has it. Who asks to act as itself asks for
+// nothing (RFC 4422 §3.4.1): its authorization identity is empty from here on. What a relayed
+// mechanism's first message says stays as it is: it is signed.
 void NormalizeUsers(const config::Users& users, sasl::Credentials& credentials);
 
 // BackendUser writes `user` by `pattern` (config::IsUserPattern). A name without a domain stays as

@@ -27,10 +27,7 @@ tl::expected<sasl::Credentials, std::string> AccountFor(const Pool& pool, sasl::
         return pool.MasterLogin(*user);
       }
       // Who acts for another there acts for it here, if the backend has it so, too.
-      if (!own.authorization_identity.empty() &&
-          own.authorization_identity != own.authentication_identity) {
-        return own;
-      }
+      if (!own.authorization_identity.empty()) return own;
       break;
     case config::BackendLogin::kMaster:
       return pool.MasterLogin(*user);

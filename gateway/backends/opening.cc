@@ -83,8 +83,8 @@ std::string Describe(const protocols::Failed& failed, const config::Pool& pool) 
 std::string_view CauseOf(const protocols::Failed& failed) {
   static constexpr std::array<std::string_view,
                               static_cast<size_t>(protocols::BackendFailure::kCount)>
-      kNames = {"refuses_service", "shutting_down", "unavailable", "protocol",
-                "no_starttls",     "no_mechanism",  "injection",   "unencodable"};
+      kNames = {"refuses_service", "shutting_down", "unavailable", "protocol",   "no_starttls",
+                "no_mechanism",    "no_mechanism",  "injection",   "unencodable"};
   return kNames[static_cast<size_t>(failed.reason)];
 }
 
@@ -121,7 +121,7 @@ bool MayRetry(protocols::BackendFailure reason) {
 bool IsMisconfigured(protocols::BackendFailure reason) {
   using protocols::BackendFailure;
   return reason == BackendFailure::kNoStartTls || reason == BackendFailure::kNoMechanism ||
-         reason == BackendFailure::kInjection;
+         reason == BackendFailure::kNoAuthorization || reason == BackendFailure::kInjection;
 }
 
 Opening::Opening(Worker& worker, const Pool& pool, std::shared_ptr<Member> member, Purpose purpose,

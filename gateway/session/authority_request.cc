@@ -51,8 +51,11 @@ std::optional<auth::Verdict> Session::AskAuthority(
 }
 
 tl::expected<sasl::Credentials, std::string> Session::ChooseAccount(auth::Verdict& verdict) {
+  login_->own_wish = false;
   if (verdict.backend_credentials) return *std::move(verdict.backend_credentials);
   sasl::Credentials own = *std::move(login_->credentials);
+  login_->own_wish = pool_->settings().login == config::BackendLogin::kSame &&
+                     !own.authorization_identity.empty() && !sasl::kPasswordless.Has(own.mechanism);
   if (verdict.backend_decides) return backends::AccountFor(*pool_, std::move(own), std::nullopt);
   std::string user = std::move(verdict.backend_user);
   if (user.empty()) user = std::move(verdict.user);

@@ -30,6 +30,7 @@ struct Session::Login {
   BackendWay way;
   const auth::AuthorityRuntime* authority = nullptr;  // whose the verdict was
   bool backend_decides = false;  // the verdict: a refusal by the backend is one of the client
+  bool own_wish = false;         // the client's, to act for somebody else: the account is its own
   std::shared_ptr<const protocols::Introduction> introduction;  // of the client, to the backend
   backends::Attempt attempt;                                    // at the member whose turn it is
   uint64_t turn = 0;                                            // of the pool's

@@ -398,8 +398,7 @@ Session::Wait Session::BeginAuthentication(sasl::Credentials credentials) {
   login_->policy.reset();
   login_->verdict.reset();
   if (credentials.mechanism == sasl::Mechanism::kExternal &&
-      !credentials.authorization_identity.empty() &&
-      credentials.authorization_identity != credentials.authentication_identity) {
+      !credentials.authorization_identity.empty()) {
     // A certificate stands for one user, who may act for nobody else (RFC 4422 §3.4.1).
     return Fail(LoginFailure::kAuthorizationDenied,
                 "asked to act as " + credentials.authorization_identity);
@@ -611,10 +610,14 @@ Session::Wait Session::DoBackendLogin() {
           },
           [&](protocols::Failed& failed) {
             const std::string detail = backends::Describe(failed, pool_->settings());
-            worker_.shard().Add(pool_->series().rejected);
             if (failed.reason == protocols::BackendFailure::kUnencodable) {
               return Fail(LoginFailure::kBadCredentials, detail);
             }
+            // Where the wish is the client's own; that of a master login is the operator's.
+            if (failed.reason == protocols::BackendFailure::kNoAuthorization && login_->own_wish) {
+              return Fail(LoginFailure::kAuthorizationDenied, detail);
+            }
+            worker_.shard().Add(pool_->series().rejected);
             if (!backends::MayRetry(failed.reason)) {
               ReportLoginFailure(backends::CauseOf(failed), detail,
                                  backends::SignOf(failed.reason));

@@ -267,7 +267,7 @@ ClientEngine::Outcome ClientEngine::Login(Buffer& output) {
       return Failed{BackendFailure::kUnencodable, {}};
     }
   } else if (!mechanism || !PrepareLogin(credentials)) {
-    return Failed{BackendFailure::kNoMechanism, "no mechanism for these credentials"};
+    return protocols::NoMechanism(credentials);
   }
   SendLoginPart(output);
   return std::nullopt;

@@ -236,7 +236,7 @@ ClientEngine::Outcome ClientEngine::Login(Buffer& output) {
       credentials, mechanism_.value_or(facts_.login_mechanism), capabilities_,
       /*own_first=*/!needs_plain && encodable && exact);
   if (!mechanism || (mechanism == sasl::Mechanism::kProtocol && needs_plain)) {
-    return Failed{BackendFailure::kNoMechanism, "no mechanism for these credentials"};
+    return protocols::NoMechanism(credentials);
   }
   if (mechanism != sasl::Mechanism::kProtocol) {
     phase_ = Phase::kAuth;

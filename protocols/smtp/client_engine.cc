@@ -214,14 +214,9 @@ ClientAction ClientEngine::BeginAuth(Buffer& output) {
   }
   const std::optional<sasl::Mechanism> mechanism = protocols::MechanismFor(
       credentials, mechanism_.value_or(facts_.login_mechanism), capabilities_, /*own_first=*/false);
-  if (!mechanism) {
-    return Failed{BackendFailure::kNoMechanism, "no mechanism for these credentials is offered"};
-  }
+  if (!mechanism) return protocols::NoMechanism(credentials);
   if (mechanism == sasl::Mechanism::kProtocol) {
-    if (!credentials.authorization_identity.empty()) {
-      return Failed{BackendFailure::kNoMechanism,
-                    "the authorization identity needs PLAIN, which is not offered"};
-    }
+    if (!credentials.authorization_identity.empty()) return protocols::NoMechanism(credentials);
     if (!protocols::OffersMechanism(capabilities_, sasl::Mechanism::kLogin)) {
       return Failed{BackendFailure::kNoMechanism, "neither PLAIN nor LOGIN is offered"};
     }

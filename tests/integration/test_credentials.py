@@ -1,5 +1,5 @@
-# What a client shows that is nobody's fault but its own: credentials that no backend takes. They
-# speak against no backend, nor go to another one.
+# What a client shows that is nobody's fault but its own: credentials that no backend takes, and the
+# wish to act for somebody else. Neither speaks against a backend, nor goes to another one.
 # SPDX-License-Identifier: Apache-2.0
 import base64
 import contextlib
@@ -7,6 +7,7 @@ import contextlib
 import clients
 from fault_servers import RecordingImap, RecordingPop3, RecordingSmtp
 from gatepost import GatewayTestCase, pools, start_backends
+from test_external import NOT_ALLOWED, plain
 from wire import poll_until
 
 IMPLICIT = {p: {"protocol": p, "tls": "implicit", "pool": pool} for p, pool in
@@ -128,3 +129,33 @@ class TooLong(CredentialsTestCase):
             wire.command("AUTH XOAUTH2")
             self.assertTrue(wire.command(token).startswith("235"))
         self.assertEqual(heard, [token])
+
+
+class AuthorizationIdentity(CredentialsTestCase):
+    # Of servers that have no PLAIN, which alone can carry one.
+    WITHOUT_PLAIN = {"imap": {"capability": "IMAP4rev1 IDLE"},
+                     "pop3": {"capabilities": ("TOP", "USER")},
+                     "smtp": {"keywords": ("AUTH LOGIN",)}}
+
+    def test_who_acts_as_itself_needs_none(self):
+        """As mutt and Postfix do, who name the user in both places."""
+        for protocol, options in self.WITHOUT_PLAIN.items():
+            with self.subTest(protocol):
+                two = self.start_two(protocol, **options)
+                with self.greeted(protocol) as wire:
+                    answer = plain(wire, protocol, "alice", "right", "alice")
+                    self.assertTrue(answer.startswith(clients.LOGIN_OK[protocol]), answer)
+                self.assertEqual([b.logins for b in two], [[("alice", "right")], []])
+                self.gate.stop()
+
+    def test_another_one_is_denied_and_nobody_blamed(self):
+        for protocol, options in self.WITHOUT_PLAIN.items():
+            with self.subTest(protocol):
+                two = self.start_two(protocol, **options)
+                for _ in range(4):
+                    with self.greeted(protocol) as wire:
+                        answer = plain(wire, protocol, "alice", "right", "bob")
+                        self.assertTrue(answer.startswith(NOT_ALLOWED[protocol]), answer)
+                self.assertEqual([b.logins for b in two], [[], []])
+                self.assert_no_member_blamed()
+                self.gate.stop()

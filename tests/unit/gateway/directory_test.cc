@@ -155,7 +155,7 @@ TEST(AccountFor, UsesTheClientsOwnOrThePoolsAsItSays) {
   const std::string user = "bob@example.org";
   settings.login = config::BackendLogin::kSame;
   sasl::Credentials itself = Client();
-  itself.authorization_identity = itself.authentication_identity;
+  itself.authorization_identity.clear();
   const auto as_itself = account(std::move(itself), user);
   EXPECT_EQ(as_itself->authorization_identity, "");
   EXPECT_EQ(as_itself->authentication_identity, "bob");

@@ -8,10 +8,12 @@ namespace gatepost::auth {
 namespace {
 
 std::string Normal(const config::Users& users, std::string_view name) {
-  sasl::Credentials credentials = {sasl::Mechanism::kPlain, std::string(name), std::string(name),
+  sasl::Credentials credentials = {sasl::Mechanism::kPlain, "", std::string(name),
                                    sasl::Secret("P\xC3\x84SS")};
+  sasl::Credentials wish = {sasl::Mechanism::kPlain, std::string(name), "else", {}};
   NormalizeUsers(users, credentials);
-  EXPECT_EQ(credentials.authorization_identity, credentials.authentication_identity);
+  NormalizeUsers(users, wish);
+  EXPECT_EQ(wish.authorization_identity, credentials.authentication_identity);
   EXPECT_EQ(credentials.password.Reveal(), "P\xC3\x84SS");
   return credentials.authentication_identity;
 }
@@ -35,6 +37,21 @@ TEST(UserNames, GetTheDefaultDomainWhereTheyHaveNone) {
   EXPECT_EQ(Normal(users, "Alice"), "Alice@example.net");
   EXPECT_EQ(Normal(users, "Alice@Example.ORG"), "Alice@example.org");
   EXPECT_EQ(Normal(users, ""), "");  // no authorization identity is none
+}
+
+// RFC 4422 §3.4.1: mutt and Postfix name themselves in both places.
+TEST(UserNames, AreGivenOnceByWhoActsAsItself) {
+  const config::Users users{config::LowerCase::kDomain, "example.net"};
+  const auto wish = [&](std::string authorization, std::string authentication) {
+    sasl::Credentials credentials = {sasl::Mechanism::kPlain, std::move(authorization),
+                                     std::move(authentication), sasl::Secret("p")};
+    NormalizeUsers(users, credentials);
+    return credentials.authorization_identity;
+  };
+  EXPECT_EQ(wish("alice", "alice"), "");
+  EXPECT_EQ(wish("alice", "alice@Example.net"), "");
+  EXPECT_EQ(wish("bob", "alice"), "bob@example.net");
+  EXPECT_EQ(wish("Alice", "alice"), "Alice@example.net");
 }
 
 TEST(UserNames, AreWrittenAsTheBackendWantsThem) {

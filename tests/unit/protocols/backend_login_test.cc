@@ -273,7 +273,7 @@ TEST(BackendLogin, NeverDropsAnAuthorizationIdentity) {
     for (const LoginMechanism wanted :
          {LoginMechanism::kLogin, LoginMechanism::kXoauth2, LoginMechanism::kOauthbearer}) {
       Backend backend(protocol, plain, "PLAIN LOGIN XOAUTH2 OAUTHBEARER", wanted);
-      EXPECT_TRUE(backend.Fails(BackendFailure::kNoMechanism));
+      EXPECT_TRUE(backend.Fails(BackendFailure::kNoAuthorization));
       EXPECT_EQ(backend.sent, "");
     }
   }

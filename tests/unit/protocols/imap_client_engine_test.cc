@@ -172,7 +172,7 @@ TEST(ImapClientEngine, NeverDropsAnAuthorizationIdentity) {
   auto bob = Bob();
   bob.authorization_identity = "alice";
   Backend backend(&bob);
-  EXPECT_EQ(FailureOf(backend.Says(kLoginGreeting)), BackendFailure::kNoMechanism);
+  EXPECT_EQ(FailureOf(backend.Says(kLoginGreeting)), BackendFailure::kNoAuthorization);
   EXPECT_EQ(backend.sent, "");
 }
 

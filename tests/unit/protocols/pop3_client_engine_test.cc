@@ -79,6 +79,7 @@ std::string FirstCommand(const sasl::Credentials& credentials, std::string_view 
   const auto action = backend.Says(capa);
   if (FailureOf(action) == BackendFailure::kUnencodable) return "unencodable" + backend.sent;
   if (FailureOf(action) == BackendFailure::kNoMechanism) return "no mechanism" + backend.sent;
+  if (FailureOf(action) == BackendFailure::kNoAuthorization) return "not for her" + backend.sent;
   return backend.sent;
 }
 
@@ -121,7 +122,7 @@ TEST(Pop3ClientEngine, ChoosesHowToLogIn) {
   EXPECT_EQ(FirstCommand(Bob(), "-ERR what\r\n"), "USER bob\r\n");
   EXPECT_EQ(FirstCommand(Bob(), "+OK\r\nTOP\r\n.\r\n"), "no mechanism");
   EXPECT_EQ(FirstCommand(Bob(), "+OK\r\nSASL PLAINER\r\n.\r\n"), "no mechanism");
-  EXPECT_EQ(FirstCommand(alice, kUserCapa), "no mechanism");
+  EXPECT_EQ(FirstCommand(alice, kUserCapa), "not for her");
   EXPECT_EQ(FirstCommand(Bob(" spaces "), kBothCapa), "AUTH PLAIN\r\n");
   EXPECT_EQ(FirstCommand(Bob(" spaces "), kUserCapa), "USER bob\r\n");
   EXPECT_EQ(FirstCommand(Bob("a\tb"), kBothCapa), "AUTH PLAIN\r\n");

@@ -135,7 +135,7 @@ TEST(SmtpClientEngine, CarriesAnAuthorizationIdentityInPlainOnly) {
   login.Hear("220 ready\r\n");
   EXPECT_EQ(login.Hear("250-b\r\n250 AUTH LOGIN\r\n"), "");
   ASSERT_TRUE(login.Is<Failed>());
-  EXPECT_EQ(login.Is<Failed>()->reason, BackendFailure::kNoMechanism);
+  EXPECT_EQ(login.Is<Failed>()->reason, BackendFailure::kNoAuthorization);
 }
 
 TEST(SmtpClientEngine, StartsTlsAndAsksForCapabilitiesAgain) {
