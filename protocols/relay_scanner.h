@@ -77,6 +77,10 @@ class RelayScanner {
   // bytes of each connection: members of a pool may differ.
   virtual void SetBackend(const Capabilities& capabilities) = 0;
 
+  // HideSubmitter has the client not say for whom it sends a message (SMTP's AUTH parameter of
+  // MAIL): the backend can't tell it from others, and would take its word. Once, at the beginning.
+  virtual void HideSubmitter() {}
+
   // BackendReset tells that a fresh, logged-in backend connection took the place of the old one.
   virtual void BackendReset() = 0;
 

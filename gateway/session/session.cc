@@ -64,6 +64,11 @@ bool IsTemporary(LoginFailure failure) {
   return ResultOf(failure) != AuthResult::kFailed;
 }
 
+// The backend sees the same account, or none, whoever the client is.
+bool IsOneForAll(config::BackendLogin login) {
+  return login == config::BackendLogin::kNone || login == config::BackendLogin::kFixed;
+}
+
 }  // namespace
 
 Session::Session(Worker& worker, auth::SessionId id, const ListenerRuntime& listener,
@@ -777,6 +782,9 @@ Session::Wait Session::BeginRelay(const protocols::LoginReply& reply) {
   }
   last_activity_ms_ = Now();
   (void)Enter(Phase::kRelaying);
+  if (relay_->scanner() != nullptr && IsOneForAll(pool_->settings().login)) {
+    relay_->scanner()->HideSubmitter();
+  }
   relay_->AttachBackend(*backend_, login->client->capabilities());
   if (!login->backend_input.empty()) RelayOut(net::AsBytes(login->backend_input.view()));
   if (!login->client_input.empty()) RelayIn(net::AsBytes(login->client_input.view()));

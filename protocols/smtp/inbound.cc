@@ -202,6 +202,16 @@ Recipient ParseRecipient(std::string_view argument, const std::vector<std::strin
   return recipient;
 }
 
+bool NamesSubmitter(std::string_view mail_argument) {
+  while (!mail_argument.empty()) {
+    const size_t end = std::min(mail_argument.find_first_of(" \t>"), mail_argument.size());
+    const std::string_view word = mail_argument.substr(0, end);
+    if (EqualsIgnoreCase(word.substr(0, word.find('=')), "AUTH")) return true;
+    mail_argument.remove_prefix(std::min(end + 1, mail_argument.size()));
+  }
+  return false;
+}
+
 std::optional<std::string> WithoutAuthParameter(std::string_view mail_argument) {
   if (!EqualsIgnoreCase(mail_argument.substr(0, 5), "FROM:")) return std::nullopt;
   const std::string_view path = TakeBlanks(mail_argument.substr(5));

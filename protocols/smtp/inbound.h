@@ -48,8 +48,12 @@ struct Recipient {
 [[nodiscard]] Recipient ParseRecipient(std::string_view argument,
                                        const std::vector<std::string>& local_domains);
 
-// WithoutAuthParameter returns the argument of MAIL without its AUTH parameter, by which a trusted
-// client says who has sent a message (RFC 4954 §5): one that has not logged in says nothing.
+// NamesSubmitter says whether the argument of MAIL may have an AUTH parameter, by which a trusted
+// client says who has sent a message (RFC 4954 §5).
+[[nodiscard]] bool NamesSubmitter(std::string_view mail_argument);
+
+// WithoutAuthParameter returns the argument of MAIL without its AUTH parameter: one that has not
+// logged in says nothing of who has, and a backend without AUTH does not know the parameter.
 // Nothing where the argument has no Reverse-path, or one without an end.
 [[nodiscard]] std::optional<std::string> WithoutAuthParameter(std::string_view mail_argument);
 

@@ -43,7 +43,7 @@ Step RelayScanner::DoInboundCommand(const Command& command, size_t line_bytes, B
                                     Buffer& to_backend) {
   switch (command.verb) {
     case Verb::kMail:
-      return OnInboundMail(command.argument, line_bytes, to_client, to_backend);
+      return PassWithoutSubmitter(command.argument, line_bytes, to_client, to_backend);
     case Verb::kRcpt:
       return OnInboundRcpt(command.argument, line_bytes, to_client, to_backend);
     case Verb::kAuth:  // the connection has a backend by now, to which the client is a stranger
@@ -72,20 +72,6 @@ Step RelayScanner::DoInboundCommand(const Command& command, size_t line_bytes, B
       break;
   }
   return RefuseCommand("500 5.5.2 Command not recognized\r\n", line_bytes, to_client);
-}
-
-Step RelayScanner::OnInboundMail(std::string_view argument, size_t line_bytes, Buffer& to_client,
-                                 Buffer& to_backend) {
-  const auto kept = WithoutAuthParameter(argument);
-  if (!kept) {
-    return RefuseCommand("501 5.1.7 Syntax: MAIL FROM:<address>\r\n", line_bytes, to_client);
-  }
-  to_backend << "MAIL " << *kept << "\r\n";
-  if (inbound_->judged) inbound_->mail = "MAIL " + *kept;
-  chunks_refused_ = false;
-  questions_.Push(binary_mime_ && AsksForBinaryMime(*kept) ? Question::kBinaryMail
-                                                           : Question::kMail);
-  return {Do::kSwallow, line_bytes};
 }
 
 // What is passed on is written anew, so that the backend reads the address that was judged.

@@ -127,9 +127,10 @@ Step RelayScanner::DoCommand(std::string_view input, Buffer& to_client, Buffer& 
     case Verb::kXclient:
     case Verb::kXforward:
       return RefuseCommand("550 5.7.0 Not permitted\r\n", line_bytes, to_client);
+    case Verb::kMail:
+      return PassWithoutSubmitter(command.argument, line_bytes, to_client, to_backend);
     case Verb::kHelo:
     case Verb::kEhlo:
-    case Verb::kMail:
     case Verb::kRcpt:
     case Verb::kRset:
     case Verb::kNoop:
@@ -176,6 +177,7 @@ bool RelayScanner::AskPlain(const Command& command) {
       questions_.Push(Question::kReset);
       return true;
     case Verb::kMail:
+      if (!takes_submitter() && NamesSubmitter(command.argument)) return false;
       chunks_refused_ = false;
       questions_.Push(binary_mime_ && AsksForBinaryMime(command.argument) ? Question::kBinaryMail
                                                                           : Question::kMail);
@@ -202,6 +204,20 @@ bool RelayScanner::AskPlain(const Command& command) {
       break;
   }
   return false;
+}
+
+Step RelayScanner::PassWithoutSubmitter(std::string_view argument, size_t line_bytes,
+                                        Buffer& to_client, Buffer& to_backend) {
+  const auto kept = WithoutAuthParameter(argument);
+  if (!kept) {
+    return RefuseCommand("501 5.1.7 Syntax: MAIL FROM:<address>\r\n", line_bytes, to_client);
+  }
+  to_backend << "MAIL " << *kept << "\r\n";
+  if (inbound_ && inbound_->judged) inbound_->mail = "MAIL " + *kept;
+  chunks_refused_ = false;
+  questions_.Push(binary_mime_ && AsksForBinaryMime(*kept) ? Question::kBinaryMail
+                                                           : Question::kMail);
+  return Swallow(line_bytes);
 }
 
 Step RelayScanner::RefuseCommand(std::string_view reply, size_t line_bytes, Buffer& to_client) {
@@ -498,6 +514,7 @@ Step RelayScanner::CollectHello(const ReplyLine& reply, size_t line_bytes, Buffe
 
 void RelayScanner::Learn(std::string_view keyword_line) {
   const std::string_view name = KeywordName(keyword_line);
+  if (protocols::EqualsIgnoreCase(name, "AUTH")) auth_ = true;
   // Normalising changes the length of what was announced by its size, so chunks can't pass.
   if (bare_newline_ == BareNewline::kNormalize) return;
   if (protocols::EqualsIgnoreCase(name, "CHUNKING")) chunking_ = true;
@@ -521,7 +538,7 @@ void RelayScanner::EndTransaction() {
 // ---------------------------------------------------------------------------
 
 void RelayScanner::SetBackend(const protocols::Capabilities& capabilities) {
-  chunking_ = binary_mime_ = false;
+  chunking_ = binary_mime_ = auth_ = false;
   for (const std::string& keyword_line : capabilities) Learn(keyword_line);
 }
 

@@ -47,6 +47,7 @@ class RelayScanner final : public protocols::RelayScanner {
                   protocols::Buffer& to_backend) override;
   Step FromBackend(std::string_view input, protocols::Buffer& to_client) override;
   void SetBackend(const protocols::Capabilities& capabilities) override;
+  void HideSubmitter() override { hides_submitter_ = true; }
   void BackendReset() override;
   [[nodiscard]] Recipient recipient() const override;
   void Judge(std::string_view refusal) override;
@@ -128,11 +129,14 @@ class RelayScanner final : public protocols::RelayScanner {
   [[nodiscard]] size_t PassPlainCommands(std::string_view input);
   [[nodiscard]] bool AskPlain(const Command& command);
 
+  // Whether MAIL may have an AUTH parameter: RFC 4954 §5.
+  [[nodiscard]] bool takes_submitter() const { return auth_ && !hides_submitter_; }
+  Step PassWithoutSubmitter(std::string_view argument, size_t line_bytes,
+                            protocols::Buffer& to_client, protocols::Buffer& to_backend);
+
   // Client to backend, where nobody has logged in: inbound_relay.cc.
   Step DoInboundCommand(const Command& command, size_t line_bytes, protocols::Buffer& to_client,
                         protocols::Buffer& to_backend);
-  Step OnInboundMail(std::string_view argument, size_t line_bytes, protocols::Buffer& to_client,
-                     protocols::Buffer& to_backend);
   Step OnInboundRcpt(std::string_view argument, size_t line_bytes, protocols::Buffer& to_client,
                      protocols::Buffer& to_backend);
   Step AskAbout(std::string rcpt, size_t line_bytes, protocols::Buffer& to_client);
@@ -157,6 +161,8 @@ class RelayScanner final : public protocols::RelayScanner {
   Mode mode_ = Mode::kCommand;
   bool chunking_ = false;     // the backend offers CHUNKING, and we can serve it
   bool binary_mime_ = false;  // the backend offers BINARYMIME
+  bool auth_ = false;         // the backend has offered AUTH: some do not repeat it after a login
+  bool hides_submitter_ = false;
 
   // The mail transaction, as far as the backend accepted it.
   bool transaction_open_ = false;

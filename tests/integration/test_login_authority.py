@@ -54,6 +54,24 @@ class OldServer(GatewayTestCase):
                 self.assertNotIn(password, gate.log_text())
                 gate.stop()
 
+    def test_mail_servers_that_send_through_it(self):
+        """As Postfix does, they say for whom: servers without AUTH refuse that, or believe it."""
+        gate = self.start(SMTP, self.pools(members=[address(backends.imap_port)]), authority={
+            "kind": "login", "pool": "stores", "protocol": "imap"})
+        with clients.logged_in(gate, "smtp", "alice", backends.users["alice"]) as wire, \
+                clients.Store(backends, "bob") as store:
+            for parameter in (" AUTH=<>", " BODY=8BITMIME auth=carol+40example.test"):
+                message = clients.Message()
+                wire.send(f"MAIL FROM:<{message.sender}>{parameter}\r\n"
+                          "RCPT TO:<bob@example.test>\r\nDATA\r\n")
+                for code in ("250", "250", "354"):
+                    answer = wire.reply()
+                    self.assertTrue(answer.startswith(code), answer)
+                wire.send(message.stuffed())
+                self.assertTrue(wire.reply().startswith("250"))
+                store.wait_for(message.id)
+        self.assertNotIn("sasl_sender", backends.postfix_log.read_text())
+
     def test_the_store_sees_the_clients_address(self):
         for number, (method, protocol, port) in enumerate((
                 ("native", "imap", backends.imap_port),

@@ -93,6 +93,37 @@ TEST(SmtpRelayScanner, RefusesForbiddenCommandsInTheirPlaceAmongTheReplies) {
   EXPECT_EQ(relayed.counts.commands_refused, 4U);
 }
 
+// RFC 4954 §5: the parameter is an extension of its own, which a backend without AUTH refuses.
+TEST(SmtpRelayScanner, PassesNoSubmitterToABackendWithoutAuth) {
+  const std::string client =
+      "MAIL FROM:<a@x> SIZE=9 auth=<> BODY=8BITMIME\r\nRCPT TO:<b@x>\r\nDATA\r\nx\r\n.\r\n"
+      "MAIL FROM:<author=AUTH@x>\r\nRSET\r\nMAIL FROM: <c@x> AUTH=d+40x\r\nQUIT\r\n";
+  const Relayed without = Relay({}, client);
+  EXPECT_EQ(without.to_backend,
+            "MAIL FROM:<a@x> SIZE=9 BODY=8BITMIME\r\nRCPT TO:<b@x>\r\nDATA\r\nx\r\n.\r\n"
+            "MAIL FROM:<author=AUTH@x>\r\nRSET\r\nMAIL FROM:<c@x>\r\nQUIT\r\n");
+  EXPECT_EQ(without.counts.messages_accepted, 1U);
+  EXPECT_EQ(without.counts.message_bytes, 6U);
+  const protocols::Capabilities auth = {"PIPELINING", "AUTH PLAIN"};
+  Setting with;
+  with.capabilities = &auth;
+  EXPECT_EQ(Relay(with, client).to_backend, client);
+  // Not every server says it again once somebody has logged in.
+  EXPECT_EQ(Relay(with, "EHLO c\r\n" + client).to_backend, "EHLO c\r\n" + client);
+  const Relayed strange = Relay({}, "MAIL FROM:<a@x>AUTH=<>\r\n");
+  EXPECT_EQ(strange.to_backend, "");
+  EXPECT_EQ(strange.to_client, "501 5.1.7 Syntax: MAIL FROM:<address>\r\n");
+}
+
+TEST(SmtpRelayScanner, HidesTheSubmitterWhereTheBackendCouldNotCheckIt) {
+  const protocols::Capabilities auth = {"AUTH PLAIN"};
+  RelayScanner scanner(BareNewline::kReject, {}, "mail.example.org", &auth);
+  scanner.HideSubmitter();
+  scanner.SetBackend(auth);
+  EXPECT_EQ(RelayHarness(scanner, {}).Run("MAIL FROM:<a@x> AUTH=c@x SIZE=1\r\n", {}).to_backend,
+            "MAIL FROM:<a@x> SIZE=1\r\n");
+}
+
 TEST(SmtpRelayScanner, RefusesLinesThatALenientBackendCouldReadOtherwise) {
   using std::string_literals::operator""s;
   for (const std::string& line :
