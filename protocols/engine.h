@@ -106,6 +106,7 @@ enum class Notice : uint8_t {
   kTooManyConnections,  // at connect, of one address: 421 4.7.0
   kShuttingDown,        // * BYE [UNAVAILABLE] / -ERR [SYS/TEMP] / 421 4.3.2
   kIdleTimeout,         // * BYE / -ERR / 421 4.4.2
+  kBackendSilent,       // SMTP: no answer to a whole message, 421 4.4.2
   kLoginTimeout,        // too long without a login
   kTooManyFailures,     // failed logins
   kBackendLost,         // the backend closed: * BYE [UNAVAILABLE] / -ERR [SYS/TEMP] / 421 4.3.0

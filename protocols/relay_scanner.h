@@ -94,6 +94,10 @@ class RelayScanner {
   // command is unanswered, no mail data is under way, no transaction is open.
   [[nodiscard]] virtual bool AtBoundary() const = 0;
 
+  // AwaitsVerdict says whether the backend has a whole message and has not said what becomes of it:
+  // if the client gives up now it will send the message again (RFC 5321 §4.5.3.2.6).
+  [[nodiscard]] virtual bool AwaitsVerdict() const { return false; }
+
   // CanSpeak says whether a reply of ours would be understood as one (not inside mail data, no
   // reply half forwarded). At a hard deadline a notice may be sent where AtBoundary is false but
   // this true.

@@ -27,6 +27,7 @@ using protocols::Notice;
 constexpr size_t kMaxPipelinedBytes =
     size_t{64} * 1024;                      // read ahead of a login; the rest stays in the socket
 constexpr uint64_t kHalfClosedMs = 60'000;  // for a backend to finish once the client has ended
+constexpr uint64_t kVerdictMs = 600'000;    // for a backend to take a message: RFC 5321 §4.5.3.2.6
 constexpr uint64_t kTellBackendMs = 2'000;  // of silence before a TLS backend learns that
 constexpr uint64_t kFlushMs = 10'000;       // for a client to take its last bytes
 constexpr uint64_t kLingerMs = 2'000;       // for its FIN, so that our last reply is not reset away
@@ -273,7 +274,8 @@ void Session::ArmDeadline() {
           std::min(delay, left(milliseconds(pool_->settings().login_timeout), phase_started_ms_));
       break;
     case Phase::kRelaying:
-      delay = left(RelayTimeout(), last_activity_ms_);
+      // While a backend takes its time, the silence that begins with its answer is of other length.
+      delay = std::min(left(RelayTimeout(), last_activity_ms_), IdleTimeout());
       if (ending_ != CloseReason::kNone) {
         delay = std::min(delay, end_at_ms_ > Now() ? end_at_ms_ - Now() : 1000);
       }
@@ -814,10 +816,15 @@ Session::Wait Session::DoRelaying() {
     return Close(ending_);
   }
   if (expired_ && Now() - last_activity_ms_ >= RelayTimeout()) {
-    if (relay_->half_closed() && !relay_->backend_told()) {
+    if (relay_->half_closed() && !relay_->backend_told() && !AwaitsVerdict()) {
       relay_->TellBackend();
       last_activity_ms_ = Now();
       return Enter(Phase::kRelaying);
+    }
+    if (AwaitsVerdict()) {
+      detail_ = "the backend did not answer a message in time";
+      SayInRelay(Notice::kBackendSilent);
+      return Close(CloseReason::kBackendLost);
     }
     SayInRelay(Notice::kIdleTimeout);
     return Close(CloseReason::kIdleTimeout);
@@ -910,7 +917,15 @@ uint64_t Session::PreloginLeft() const {
   return passed < whole ? whole - passed : 0;
 }
 
+bool Session::AwaitsVerdict() const {
+  return relay_->scanner() != nullptr && relay_->scanner()->AwaitsVerdict();
+}
+
 uint64_t Session::RelayTimeout() const {
+  return AwaitsVerdict() ? std::max(IdleTimeout(), kVerdictMs) : IdleTimeout();
+}
+
+uint64_t Session::IdleTimeout() const {
   const auto idle = static_cast<uint64_t>(listener_.idle_timeout.count());
   if (!relay_->half_closed()) return idle;
   return std::min(idle, relay_->backend_told() ? kHalfClosedMs : kTellBackendMs);

@@ -220,6 +220,8 @@ class Session final : public net::Stream::Observer,
   [[nodiscard]] uint64_t Now() const;
   [[nodiscard]] uint64_t PreloginLeft() const;
   [[nodiscard]] uint64_t RelayTimeout() const;
+  [[nodiscard]] uint64_t IdleTimeout() const;
+  [[nodiscard]] bool AwaitsVerdict() const;
   void SayInRelay(protocols::Notice notice);
 
   void EndPolitely(CloseReason reason, uint64_t delay_ms);

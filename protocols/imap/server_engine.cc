@@ -385,6 +385,8 @@ void ServerEngine::Say(Notice notice, Buffer& output) {
         return "[UNAVAILABLE] Server shutting down";
       case Notice::kIdleTimeout:
         return "Disconnected for inactivity.";
+      case Notice::kBackendSilent:
+        return "[UNAVAILABLE] The mail store does not answer";
       case Notice::kLoginTimeout:
         return "No login in time.";
       case Notice::kTooManyFailures:

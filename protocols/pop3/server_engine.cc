@@ -331,6 +331,8 @@ void ServerEngine::Say(Notice notice, Buffer& output) {
         return "[SYS/TEMP] Server shutting down";
       case Notice::kIdleTimeout:
         return "Disconnected for inactivity.";
+      case Notice::kBackendSilent:
+        return "[SYS/TEMP] The mail store does not answer";
       case Notice::kLoginTimeout:
         return "No login in time.";
       case Notice::kTooManyFailures:

@@ -554,6 +554,11 @@ bool RelayScanner::AtBoundary() const {
   return mode_ == Mode::kCommand && questions_.empty() && reply_code_ == 0 && !transaction_open_;
 }
 
+bool RelayScanner::AwaitsVerdict() const {
+  return questions_.Has(Question::kEndOfData) ||
+         (questions_.Has(Question::kLastChunk) && !chunk_under_way());
+}
+
 bool RelayScanner::CanSpeak() const {
   if (reply_code_ != 0 && hello_reply_.empty()) return false;
   switch (mode_) {
@@ -589,6 +594,13 @@ void RelayScanner::Questions::Push(Question question) {
 void RelayScanner::Questions::PopFront() {
   first_ = static_cast<uint8_t>((first_ + 1) % kRoom);
   --size_;
+}
+
+bool RelayScanner::Questions::Has(Question question) const {
+  for (size_t i = 0; i < size_; ++i) {
+    if (ring_[(first_ + i) % kRoom] == question) return true;
+  }
+  return false;
 }
 
 bool RelayScanner::Questions::Unsettled() const {

@@ -52,6 +52,7 @@ class RelayScanner final : public protocols::RelayScanner {
   [[nodiscard]] Recipient recipient() const override;
   void Judge(std::string_view refusal) override;
   [[nodiscard]] bool AtBoundary() const override;
+  [[nodiscard]] bool AwaitsVerdict() const override;
   [[nodiscard]] bool CanSpeak() const override;
   void Say(protocols::Notice notice, protocols::Buffer& to_client) override;
 
@@ -104,6 +105,8 @@ class RelayScanner final : public protocols::RelayScanner {
     void Clear() { size_ = 0; }
     // Unsettled says whether a reply is due that decides which transaction a BDAT belongs to.
     [[nodiscard]] bool Unsettled() const;
+    // Has says whether one of these is unanswered.
+    [[nodiscard]] bool Has(Question question) const;
 
    private:
     static constexpr size_t kRoom = 128;

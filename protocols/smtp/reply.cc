@@ -83,6 +83,7 @@ void AppendNotice(protocols::Notice notice, std::string_view hostname, protocols
       {"421 4.7.0 ", " Too many connections from your address"},
       {"421 4.3.2 ", " Service shutting down"},
       {"421 4.4.2 ", " Idle for too long, closing connection"},
+      {"421 4.4.2 ", " No answer from the mail system, closing connection"},
       {"421 4.4.2 ", " Not logged in for too long, closing connection"},
       {"421 4.7.0 ", " Too many failed logins, closing connection"},
       {"421 4.3.0 ", " Connection to the mail system lost"},

@@ -679,6 +679,33 @@ class IdleTimeouts(FaultTestCase):
             gate.settled()
 
 
+    def test_a_backend_that_takes_its_time_with_a_message(self):
+        """A client that were told of idleness now would send the message again."""
+        answers = threading.Event()
+        self.addCleanup(answers.set)
+
+        def taken(_):
+            answers.wait()
+            return "250 2.0.0 queued"
+        with RecordingSmtp(data_reply=taken) as backend:
+            gate = self.start({"smtp": IMPLICIT["smtp"]},
+                              {"smtp": {"members": [backend.member], "tls": "none"}},
+                              idle_timeout={"smtp": "1s"})
+            with clients.logged_in(gate, "smtp", "u", "p") as wire:
+                for command in ("MAIL FROM:<a@x.test>", "RCPT TO:<b@x.test>", "DATA"):
+                    wire.command(command)
+                wire.send("Subject: slow\r\n\r\n.\r\n")
+                poll_until(lambda: backend.messages, "the message to arrive")
+                # Those who come now and are idle measure the time: more than it would have had.
+                for _ in range(2):
+                    with clients.logged_in(gate, "smtp", "u", "p") as other:
+                        other.rest()
+                answers.set()
+                self.assertEqual(wire.line(), "250 2.0.0 queued")
+                self.assertTrue(wire.rest().startswith(b"421 4.4.2"))  # idle from here on
+            gate.settled()
+
+
 # ---- shutting down
 
 class Drain(FaultTestCase):

@@ -124,6 +124,44 @@ TEST(SmtpRelayScanner, HidesTheSubmitterWhereTheBackendCouldNotCheckIt) {
             "MAIL FROM:<a@x> SIZE=1\r\n");
 }
 
+// Between the end of a message and the reply to it; RFC 5321 §4.5.3.2.6.
+TEST(SmtpRelayScanner, KnowsWhenTheBackendHasAMessageAndHasNotAnswered) {
+  for (const std::string_view end : {"DATA\r\n|x\r\n.\r\n", "|BDAT 2 LAST\r\nab"}) {
+    RelayScanner scanner(BareNewline::kReject, {}, "mail.example.org", &kChunking);
+    const auto says = [&](std::string_view bytes) {
+      Buffer ignored;
+      while (!bytes.empty()) {
+        const auto step = scanner.FromClient(bytes, ignored, ignored);
+        if (step.what != Do::kForward && step.what != Do::kSwallow) break;
+        bytes.remove_prefix(step.bytes);
+      }
+    };
+    const auto hears = [&](std::string_view bytes) {
+      Buffer ignored;
+      while (!bytes.empty()) {
+        const auto step = scanner.FromBackend(bytes, ignored);
+        ASSERT_EQ(step.what, Do::kForward);
+        bytes.remove_prefix(step.bytes);
+      }
+    };
+    says(kTransaction);
+    hears("250 ok\r\n250 ok\r\n");
+    const size_t bar = end.find('|');
+    says(end.substr(0, bar));
+    if (bar > 0) hears("354 go\r\n");
+    const std::string_view message = end.substr(bar + 1);
+    says(message.substr(0, message.size() - 1));
+    EXPECT_FALSE(scanner.AwaitsVerdict()) << end;
+    const size_t left = end.starts_with('|') ? 1 : 3;
+    says(message.substr(message.size() - left));
+    EXPECT_TRUE(scanner.AwaitsVerdict()) << end;
+    says("NOOP\r\n");
+    EXPECT_TRUE(scanner.AwaitsVerdict()) << end;
+    hears("250 queued\r\n");
+    EXPECT_FALSE(scanner.AwaitsVerdict()) << end;
+  }
+}
+
 TEST(SmtpRelayScanner, RefusesLinesThatALenientBackendCouldReadOtherwise) {
   using std::string_literals::operator""s;
   for (const std::string& line :

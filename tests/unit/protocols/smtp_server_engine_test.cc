@@ -198,7 +198,7 @@ TEST(SmtpServerEngine, HasAReplyForEachFailure) {
 
 TEST(SmtpServerEngine, HasAReplyForEachNotice) {
   constexpr std::array<std::string_view, static_cast<size_t>(Notice::kCount)> kCodes = {
-      "421 4.3.2 ", "421 4.7.0 ", "421 4.3.2 ", "421 4.4.2 ",
+      "421 4.3.2 ", "421 4.7.0 ", "421 4.3.2 ", "421 4.4.2 ", "421 4.4.2 ",
       "421 4.4.2 ", "421 4.7.0 ", "421 4.3.0 ", "421 4.3.2 "};
   for (size_t i = 0; i < kCodes.size(); ++i) {
     ServerEngine engine(Facts());
