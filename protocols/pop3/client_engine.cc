@@ -44,6 +44,27 @@ Failed ProtocolError(std::string_view what, std::string_view line = {}) {
   return Failed{BackendFailure::kProtocolError, std::string(what) + std::string(line)};
 }
 
+// Says looks for words (in lower case) that begin where no letter stands before them.
+bool Says(std::string_view text, std::string_view words) {
+  for (size_t i = 0; i + words.size() <= text.size(); ++i) {
+    const bool inside = i > 0 && ((text[i - 1] | 0x20) >= 'a' && (text[i - 1] | 0x20) <= 'z');
+    if (!inside && EqualsIgnoreCase(text.substr(i, words.size()), words)) return true;
+  }
+  return false;
+}
+
+// Servers without response codes say in words alone what is no fault of the password's: a maildrop
+// that another session has (RFC 1939 §4: "-ERR maildrop already locked"), or one that was asked for
+// too soon (RFC 2449 §8.1.1). An account may be locked, too, or its user locked out.
+LoginFailure FailureInWords(std::string_view text) {
+  if (Says(text, "minutes apart")) return LoginFailure::kRateLimited;
+  const bool of_account = Says(text, "account") || Says(text, "locked out");
+  if (Says(text, "in use") || (Says(text, "lock") && !of_account)) {
+    return LoginFailure::kTooManyConnections;
+  }
+  return LoginFailure::kBadCredentials;
+}
+
 // The backend's "-ERR" to a login: RFC 2449 §8, RFC 3206 §4.
 ClientAction RefusalOf(std::string_view line) {
   line.remove_prefix(std::min<size_t>(line.size(), 5));  // "-ERR "
@@ -66,7 +87,7 @@ ClientAction RefusalOf(std::string_view line) {
   if (is("SYS/PERM")) {
     return Failed{BackendFailure::kNoMechanism, std::string(text)};
   }
-  LoginFailure reason = LoginFailure::kBadCredentials;
+  LoginFailure reason = code.empty() ? FailureInWords(text) : LoginFailure::kBadCredentials;
   if (is("IN-USE")) reason = LoginFailure::kTooManyConnections;
   if (is("LOGIN-DELAY")) reason = LoginFailure::kRateLimited;
   return Refused{reason, std::string(text)};

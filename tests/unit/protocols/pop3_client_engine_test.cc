@@ -166,6 +166,29 @@ TEST(Pop3ClientEngine, TellsRefusalsApart) {
   EXPECT_EQ(std::get<Refused>(answer("-ERR [AUTH] go away\r\n")).text, "go away");
 }
 
+// Servers from before RFC 2449, and those that never learnt its codes.
+TEST(Pop3ClientEngine, ReadsTheWordsOfARefusalWithoutACode) {
+  const auto answer = [](std::string_view words) {
+    const auto bob = Bob();
+    Backend backend(&bob);
+    backend.Says("+OK hi\r\n");
+    backend.Says(kUserCapa);
+    backend.Says("+OK\r\n");
+    return RefusalOf(backend.Says("-ERR " + std::string(words) + "\r\n"));
+  };
+  for (const std::string_view words :
+       {"unable to lock maildrop", "maildrop already locked", "Your mailbox is locked",
+        "Unable to LOCK mailbox", "Mailbox in use", "maildrop is In Use by another session"}) {
+    EXPECT_EQ(answer(words), LoginFailure::kTooManyConnections) << words;
+  }
+  EXPECT_EQ(answer("Logins must be at least 15 minutes apart"), LoginFailure::kRateLimited);
+  for (const std::string_view words :
+       {"invalid password", "Account is locked", "your account was locked", "you are locked out",
+        "user blocked", "clock skew", "unlock first", "[AUTH] maildrop locked", "[X] in use"}) {
+    EXPECT_EQ(answer(words), LoginFailure::kBadCredentials) << words;
+  }
+}
+
 TEST(Pop3ClientEngine, TakesOnlyAGreetingForAGreeting) {
   const auto bob = Bob();
   const auto answer = [&](std::string_view greeting) {
