@@ -47,18 +47,18 @@ Step RelayScanner::DoInboundCommand(const Command& command, size_t line_bytes, B
     case Verb::kRcpt:
       return OnInboundRcpt(command.argument, line_bytes, to_client, to_backend);
     case Verb::kAuth:  // the connection has a backend by now, to which the client is a stranger
-      return RefuseCommand("503 5.5.1 AUTH must come before the first MAIL\r\n", line_bytes,
-                           to_client);
+      return RefuseBadCommand("503 5.5.1 AUTH must come before the first MAIL\r\n", line_bytes,
+                              to_client);
     case Verb::kStartTls:
-      return RefuseCommand("503 5.5.1 STARTTLS must come before the first MAIL\r\n", line_bytes,
-                           to_client);
+      return RefuseBadCommand("503 5.5.1 STARTTLS must come before the first MAIL\r\n", line_bytes,
+                              to_client);
     case Verb::kVrfy:
     case Verb::kExpn:
     case Verb::kEtrn:
-      return RefuseCommand("530 5.7.0 Authentication required\r\n", line_bytes, to_client);
+      return RefuseBadCommand("530 5.7.0 Authentication required\r\n", line_bytes, to_client);
     case Verb::kXclient:
     case Verb::kXforward:
-      return RefuseCommand("550 5.7.0 Not permitted\r\n", line_bytes, to_client);
+      return RefuseBadCommand("550 5.7.0 Not permitted\r\n", line_bytes, to_client);
     case Verb::kHelo:
     case Verb::kEhlo:
     case Verb::kData:
@@ -71,7 +71,7 @@ Step RelayScanner::DoInboundCommand(const Command& command, size_t line_bytes, B
     case Verb::kCount:
       break;
   }
-  return RefuseCommand("500 5.5.2 Command not recognized\r\n", line_bytes, to_client);
+  return RefuseBadCommand("500 5.5.2 Command not recognized\r\n", line_bytes, to_client);
 }
 
 // What is passed on is written anew, so that the backend reads the address that was judged.
@@ -109,7 +109,7 @@ Step RelayScanner::AskAbout(std::string rcpt, size_t line_bytes, Buffer& to_clie
   }
   if (questions_.Unsettled()) return kWaitForBackend;
   if (!transaction_open_) {
-    return RefuseCommand("503 5.5.1 MAIL must come first\r\n", line_bytes, to_client);
+    return RefuseBadCommand("503 5.5.1 MAIL must come first\r\n", line_bytes, to_client);
   }
   if (inbound_->rcpt.empty()) {
     rcpt.resize(rcpt.size() - 2);  // CRLF

@@ -94,12 +94,12 @@ Step RelayScanner::DoCommand(std::string_view input, Buffer& to_client, Buffer& 
   }
   const size_t line_bytes = line->wire_bytes;
   if (line->text.size() > max_line_bytes_) {
-    return RefuseCommand("500 5.5.2 Line too long\r\n", line_bytes, to_client);
+    return RefuseBadCommand("500 5.5.2 Line too long\r\n", line_bytes, to_client);
   }
   if (!IsCleanLine(input.substr(0, line_bytes))) {
     // A lenient backend could read two commands in it, of which we would know one.
-    return RefuseCommand("500 5.5.2 Bare CR, bare LF or NUL in a command\r\n", line_bytes,
-                         to_client);
+    return RefuseBadCommand("500 5.5.2 Bare CR, bare LF or NUL in a command\r\n", line_bytes,
+                            to_client);
   }
   const Command command = ParseCommand(line->text);
   if (inbound_ && !NeedsNoLogin(command.verb)) {
@@ -142,7 +142,7 @@ Step RelayScanner::DoCommand(std::string_view input, Buffer& to_client, Buffer& 
     case Verb::kCount:
       break;
   }
-  return RefuseCommand("500 5.5.2 Command not recognized\r\n", line_bytes, to_client);
+  return RefuseBadCommand("500 5.5.2 Command not recognized\r\n", line_bytes, to_client);
 }
 
 // PassPlainCommands records the commands at the beginning of `input` that a backend answers with
@@ -210,7 +210,7 @@ Step RelayScanner::PassWithoutSubmitter(std::string_view argument, size_t line_b
                                         Buffer& to_client, Buffer& to_backend) {
   const auto kept = WithoutAuthParameter(argument);
   if (!kept) {
-    return RefuseCommand("501 5.1.7 Syntax: MAIL FROM:<address>\r\n", line_bytes, to_client);
+    return RefuseBadCommand("501 5.1.7 Syntax: MAIL FROM:<address>\r\n", line_bytes, to_client);
   }
   to_backend << "MAIL " << *kept << "\r\n";
   if (inbound_ && inbound_->judged) inbound_->mail = "MAIL " + *kept;
@@ -227,11 +227,19 @@ Step RelayScanner::RefuseCommand(std::string_view reply, size_t line_bytes, Buff
   return Swallow(line_bytes);
 }
 
+// RefuseBadCommand ends with whoever does not speak SMTP, or asks for what nobody may.
+Step RelayScanner::RefuseBadCommand(std::string_view reply, size_t line_bytes, Buffer& to_client) {
+  const Step step = RefuseCommand(reply, line_bytes, to_client);
+  if (step.what != Do::kSwallow || ++bad_commands_ < max_bad_commands_) return step;
+  to_client << "421 4.7.0 Too many bad commands\r\n";
+  return Close(QuitReason::kTooManyErrors);
+}
+
 Step RelayScanner::DoSkipLine(std::string_view input, Buffer& to_client) {
   const size_t end = input.find('\n');
   if (end == std::string_view::npos) return Swallow(input.size());
   mode_ = Mode::kCommand;
-  return RefuseCommand("500 5.5.2 Line too long\r\n", end + 1, to_client);
+  return RefuseBadCommand("500 5.5.2 Line too long\r\n", end + 1, to_client);
 }
 
 Step RelayScanner::DoData(std::string_view input, Buffer& to_backend) {

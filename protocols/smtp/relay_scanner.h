@@ -129,6 +129,7 @@ class RelayScanner final : public protocols::RelayScanner {
   Step ForwardChunk(const Chunk& chunk, size_t line_bytes, protocols::Buffer& to_backend);
   Step PassChunk(size_t count);
   Step RefuseCommand(std::string_view reply, size_t line_bytes, protocols::Buffer& to_client);
+  Step RefuseBadCommand(std::string_view reply, size_t line_bytes, protocols::Buffer& to_client);
   [[nodiscard]] size_t PassPlainCommands(std::string_view input);
   [[nodiscard]] bool AskPlain(const Command& command);
 
@@ -162,6 +163,7 @@ class RelayScanner final : public protocols::RelayScanner {
   const std::string hostname_;
 
   Mode mode_ = Mode::kCommand;
+  unsigned bad_commands_ = 0;
   bool chunking_ = false;     // the backend offers CHUNKING, and we can serve it
   bool binary_mime_ = false;  // the backend offers BINARYMIME
   bool auth_ = false;         // the backend has offered AUTH: some do not repeat it after a login

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <climits>
 #include <functional>
 #include <memory>
 #include <string>
@@ -272,8 +273,10 @@ TEST_F(RelayTest, ARefusedCommandIsAnsweredInItsTurn) {
 }
 
 TEST_F(RelayTest, AClientThatAsksAndDoesNotListenIsNotReadForEver) {
-  Connect(std::make_unique<smtp::RelayScanner>(
-      protocols::BareNewline::kReject, protocols::DialogueLimits{}, "gate.example", nullptr));
+  protocols::DialogueLimits limits;
+  limits.max_bad_commands = UINT_MAX;
+  Connect(std::make_unique<smtp::RelayScanner>(protocols::BareNewline::kReject, limits,
+                                               "gate.example", nullptr));
   client_peer_.stream->PauseReading();
   std::string flood;
   for (int i = 0; i < 20'000; ++i) flood += "A\r\n";  // each answered by us with 500

@@ -162,6 +162,20 @@ TEST(SmtpRelayScanner, KnowsWhenTheBackendHasAMessageAndHasNotAnswered) {
   }
 }
 
+// Before a login the same limit holds.
+TEST(SmtpRelayScanner, EndsWithWhoeverSendsTooManyBadCommands) {
+  std::string client;
+  for (int i = 0; i < 9; ++i) client += "GET / HTTP/1.1\r\nSTARTTLS\r\nNOOP\r\n";
+  const Relayed nine = Relay({}, client);
+  EXPECT_FALSE(nine.closed);
+  const Relayed ten = Relay({}, client + "Host: x\r\nMAIL FROM:<a@x>\r\n");
+  EXPECT_TRUE(ten.closed);
+  EXPECT_EQ(ten.reason, QuitReason::kTooManyErrors);
+  EXPECT_TRUE(ten.to_client.ends_with(
+      "500 5.5.2 Command not recognized\r\n421 4.7.0 Too many bad commands\r\n"));
+  EXPECT_EQ(ten.commands, std::vector<std::string>(9, "NOOP"));
+}
+
 TEST(SmtpRelayScanner, RefusesLinesThatALenientBackendCouldReadOtherwise) {
   using std::string_literals::operator""s;
   for (const std::string& line :
