@@ -52,6 +52,26 @@ bool Offerable(std::string_view capability) {
                       [&](std::string_view ours) { return EqualsIgnoreCase(ours, capability); });
 }
 
+// AppendOffer appends response lines of a backend, of which those that list capabilities lose
+// UNAUTHENTICATE: what a client does behind it, nobody here would see (RFC 8437).
+void AppendOffer(std::string_view lines, Buffer& output) {
+  while (!lines.empty()) {
+    const size_t end = std::min(lines.find('\n'), lines.size() - 1) + 1;
+    std::string_view line = lines.substr(0, end);
+    lines.remove_prefix(end);
+    const std::string_view data = line.substr(line.starts_with("* ") ? 2 : 0);
+    const std::string_view list = data.substr(EqualsIgnoreCase(data.substr(0, 4), "OK [") ? 4 : 0);
+    while (EqualsIgnoreCase(list.substr(0, 11), "CAPABILITY ") && !line.empty()) {
+      const size_t word_end = std::min(line.find_first_of(" ]\r\n", 1), line.size());
+      const std::string_view word = line.substr(0, word_end);
+      if (!EqualsIgnoreCase(word, " UNAUTHENTICATE")) output << word;
+      line.remove_prefix(word_end);
+      if (line.starts_with(']')) break;  // words for people follow
+    }
+    output << line;
+  }
+}
+
 bool Lists(const protocols::Capabilities& capabilities, std::string_view wanted) {
   return std::any_of(capabilities.begin(), capabilities.end(), [&](const std::string& capability) {
     return EqualsIgnoreCase(capability, wanted);
@@ -358,8 +378,14 @@ void ServerEngine::TlsStarted(std::string external_identity) {
 }
 
 void ServerEngine::LoginSucceeded(const protocols::LoginReply& reply, Buffer& output) {
-  output << reply.untagged << tag_ << " "
-         << (reply.status.empty() ? std::string_view("OK Logged in\r\n") : reply.status);
+  // In lines with literals nothing is changed: their sizes are told.
+  if (reply.untagged.find("}\r\n") == std::string::npos) {
+    AppendOffer(reply.untagged, output);
+  } else {
+    output << reply.untagged;
+  }
+  output << tag_ << " ";
+  AppendOffer(reply.status.empty() ? std::string_view("OK Logged in\r\n") : reply.status, output);
 }
 
 void ServerEngine::LoginFailed(LoginFailure reason, std::string_view text, Buffer& output) {

@@ -50,6 +50,28 @@ TEST(ImapServerEngine, PutsTheBackendsUntaggedResponsesFirst) {
   EXPECT_EQ(output.view(), "* OK [ALERT] Quota\r\na.1 OK [CAPABILITY IDLE] hi\r\n");
 }
 
+// RFC 8437: whoever logs in anew behind a login does so unseen.
+TEST(ImapServerEngine, DoesNotPassOnThatABackendHasUnauthenticate) {
+  const auto shown = [](std::string_view untagged, std::string_view status) {
+    ServerEngine engine(TlsFacts());
+    Buffer input;
+    Buffer output;
+    input << "a LOGIN bob x\r\n";
+    EXPECT_TRUE(std::holds_alternative<Authenticate>(engine.Next(input, output)));
+    engine.LoginSucceeded({std::string(untagged), std::string(status)}, output);
+    return std::string(output.view());
+  };
+  EXPECT_EQ(shown("* capability IMAP4rev1 UNAUTHENTICATE IDLE\r\n* CAPABILITY unauthenticate\r\n",
+                  "OK [CAPABILITY UNAUTHENTICATE IMAP4rev1 Unauthenticate] UNAUTHENTICATE it\r\n"),
+            "* capability IMAP4rev1 IDLE\r\n* CAPABILITY\r\n"
+            "a OK [CAPABILITY IMAP4rev1] UNAUTHENTICATE it\r\n");
+  EXPECT_EQ(
+      shown("* OK [CAPABILITY A UNAUTHENTICATE  B]\r\n* OK UNAUTHENTICATE CAPABILITY \r\n", ""),
+      "* OK [CAPABILITY A  B]\r\n* OK UNAUTHENTICATE CAPABILITY \r\na OK Logged in\r\n");
+  const std::string literal = "* X {29}\r\n* CAPABILITY UNAUTHENTICATE\r\n\r\n";
+  EXPECT_EQ(shown(literal, ""), literal + "a OK Logged in\r\n");
+}
+
 TEST(ImapServerEngine, LetsNoControlCharacterOfARefusalThrough) {
   ServerEngine engine(TlsFacts());
   Buffer input;
