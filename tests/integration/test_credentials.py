@@ -109,6 +109,26 @@ class TooLong(CredentialsTestCase):
                     self.assert_no_member_blamed()
                 self.gate.stop()
 
+    def test_an_answer_in_an_exchange(self):
+        two = self.start_two("imap", capability="IMAP4rev1 SASL-IR AUTH=SCRAM-SHA-256")
+        heard = []
+
+        def challenge(wire):
+            wire.send("* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=SCRAM-SHA-256] ready\r\n")
+            wire.line()
+            wire.send("+ cj1hYmM=\r\n")
+            heard.append(wire.rest())
+        for backend in two:
+            backend.handler = challenge
+        with self.greeted("imap") as wire:
+            first = base64.b64encode(b"n,,n=alice,r=abc").decode()
+            self.assertTrue(wire.command(f"l AUTHENTICATE SCRAM-SHA-256 {first}").startswith("+"))
+            answer = wire.command(base64.b64encode(b"a" * 4500).decode())
+            self.assertTrue(answer.startswith(clients.LOGIN_REFUSED["imap"]), answer)
+            poll_until(lambda: heard, "the end of the backend's connection")
+        self.assertEqual(heard, [b""])
+        self.assert_no_member_blamed()
+
     def test_a_long_token_is_relayed(self):
         two = self.start_two("smtp", keywords=("AUTH XOAUTH2",))
         heard = []

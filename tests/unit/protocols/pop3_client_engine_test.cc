@@ -143,38 +143,35 @@ TEST(Pop3ClientEngine, WritesNoControlCharacterIntoALine) {
   }
 }
 
+// What a response to PASS leads to.
+ClientAction Answer(std::string_view response) {
+  const auto bob = Bob();
+  Backend backend(&bob);
+  backend.Says("+OK hi\r\n");
+  backend.Says(kUserCapa);
+  backend.Says("+OK\r\n");
+  return backend.Says(response);
+}
+
 TEST(Pop3ClientEngine, TellsRefusalsApart) {
-  const auto answer = [](std::string_view response) {
-    const auto bob = Bob();
-    Backend backend(&bob);
-    backend.Says("+OK hi\r\n");
-    backend.Says(kUserCapa);
-    backend.Says("+OK\r\n");
-    return backend.Says(response);
-  };
-  EXPECT_EQ(RefusalOf(answer("-ERR no\r\n")), LoginFailure::kBadCredentials);
-  EXPECT_EQ(RefusalOf(answer("-ERR\r\n")), LoginFailure::kBadCredentials);
-  EXPECT_EQ(RefusalOf(answer("-ERR [AUTH] no\r\n")), LoginFailure::kBadCredentials);
-  EXPECT_EQ(RefusalOf(answer("-ERR [IN-USE] no\r\n")), LoginFailure::kTooManyConnections);
-  EXPECT_EQ(RefusalOf(answer("-ERR [login-delay] no\r\n")), LoginFailure::kRateLimited);
-  EXPECT_EQ(FailureOf(answer("-ERR [SYS/TEMP] no\r\n")), BackendFailure::kUnavailable);
-  EXPECT_EQ(FailureOf(answer("-ERR [sys/temp/disk] no\r\n")), BackendFailure::kUnavailable);
-  EXPECT_EQ(RefusalOf(answer("-ERR [SYS/TEMPORARY] no\r\n")), LoginFailure::kBadCredentials);
-  EXPECT_EQ(FailureOf(answer("-ERR [SYS/PERM] no\r\n")), BackendFailure::kNoMechanism);
-  EXPECT_EQ(FailureOf(answer("+OKAY\r\n")), BackendFailure::kProtocolError);
-  EXPECT_EQ(FailureOf(answer("+ \r\n")), BackendFailure::kProtocolError);
-  EXPECT_EQ(std::get<Refused>(answer("-ERR [AUTH] go away\r\n")).text, "go away");
+  EXPECT_EQ(RefusalOf(Answer("-ERR no\r\n")), LoginFailure::kBadCredentials);
+  EXPECT_EQ(RefusalOf(Answer("-ERR\r\n")), LoginFailure::kBadCredentials);
+  EXPECT_EQ(RefusalOf(Answer("-ERR [AUTH] no\r\n")), LoginFailure::kBadCredentials);
+  EXPECT_EQ(RefusalOf(Answer("-ERR [IN-USE] no\r\n")), LoginFailure::kTooManyConnections);
+  EXPECT_EQ(RefusalOf(Answer("-ERR [login-delay] no\r\n")), LoginFailure::kRateLimited);
+  EXPECT_EQ(FailureOf(Answer("-ERR [SYS/TEMP] no\r\n")), BackendFailure::kUnavailable);
+  EXPECT_EQ(FailureOf(Answer("-ERR [sys/temp/disk] no\r\n")), BackendFailure::kUnavailable);
+  EXPECT_EQ(RefusalOf(Answer("-ERR [SYS/TEMPORARY] no\r\n")), LoginFailure::kBadCredentials);
+  EXPECT_EQ(FailureOf(Answer("-ERR [SYS/PERM] no\r\n")), BackendFailure::kNoMechanism);
+  EXPECT_EQ(FailureOf(Answer("+OKAY\r\n")), BackendFailure::kProtocolError);
+  EXPECT_EQ(FailureOf(Answer("+ \r\n")), BackendFailure::kProtocolError);
+  EXPECT_EQ(std::get<Refused>(Answer("-ERR [AUTH] go away\r\n")).text, "go away");
 }
 
 // Servers from before RFC 2449, and those that never learnt its codes.
 TEST(Pop3ClientEngine, ReadsTheWordsOfARefusalWithoutACode) {
   const auto answer = [](std::string_view words) {
-    const auto bob = Bob();
-    Backend backend(&bob);
-    backend.Says("+OK hi\r\n");
-    backend.Says(kUserCapa);
-    backend.Says("+OK\r\n");
-    return RefusalOf(backend.Says("-ERR " + std::string(words) + "\r\n"));
+    return RefusalOf(Answer("-ERR " + std::string(words) + "\r\n"));
   };
   for (const std::string_view words :
        {"unable to lock maildrop", "maildrop already locked", "Your mailbox is locked",
