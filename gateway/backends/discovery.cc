@@ -35,6 +35,8 @@ class Discovery::Names {
     std::unique_ptr<Name> name;  // null where it is a member
   };
 
+  [[nodiscard]] std::vector<MemberFacts> Inherited(const config::PoolMember& name,
+                                                   const Roster& before) const;
   void Renew();
 
   Worker& worker_;
@@ -133,15 +135,39 @@ std::vector<MemberFacts> Discovery::Names::Name::Facts(const net::DnsAnswer& ans
 }
 
 Discovery::Names::Names(Worker& worker, Pool& pool) : worker_(worker), pool_(pool) {
+  const auto before = pool.roster();
   for (const config::PoolMember& member : pool.settings().members) {
     Part part;
     if (member.kind == config::MemberKind::kHost) {
       part.facts = {{member.address, {}, member.weight}};
     } else {
+      part.facts = Inherited(member, *before);
       part.name = std::make_unique<Name>(*this, parts_.size(), member);
     }
     parts_.push_back(std::move(part));
   }
+}
+
+// Inherited returns what `name` had before a reload, which stays until it has an answer. Targets of
+// SRV do not show whose they are: each such name keeps them all.
+std::vector<MemberFacts> Discovery::Names::Inherited(const config::PoolMember& name,
+                                                     const Roster& before) const {
+  const auto& settings = pool_.settings().members;
+  const auto configured = [&](const MemberFacts& facts) {
+    return std::any_of(settings.begin(), settings.end(), [&](const config::PoolMember& member) {
+      return member.kind == config::MemberKind::kHost && member.address == facts.address;
+    });
+  };
+  std::vector<MemberFacts> inherited;
+  for (const auto& member : before) {
+    const MemberFacts& facts = member->facts();
+    const bool own =
+        name.kind == config::MemberKind::kSrv
+            ? facts.tls_name.empty() && !configured(facts)
+            : facts.tls_name == name.address.host && facts.address.port == name.address.port;
+    if (own) inherited.push_back(facts);
+  }
+  return inherited;
 }
 
 void Discovery::Names::Renew() {

@@ -144,6 +144,28 @@ class Names(GatewayTestCase):
             self.log_in(gate, 3)
             gate.settled()
 
+    def test_a_reload_keeps_the_members_of_a_name_without_an_answer(self):
+        other = "other.example.test"
+        with contextlib.ExitStack() as stack:
+            one = stack.enter_context(RecordingImap(host="127.0.0.2"))
+            two = stack.enter_context(RecordingImap(host="127.0.0.3", port=one.port))
+            three = stack.enter_context(RecordingImap(host="127.0.0.4", port=one.port))
+            server = stack.enter_context(NameServer({NAME: ["127.0.0.2"], other: ["127.0.0.3"]}))
+            gate = self.start(LISTENER, {"stores": {
+                "members": [f"dns:{name}:{one.port}" for name in (NAME, other)],
+                "dns_server": server.address, "dns_interval": "100ms", "tls": "none"}})
+            self.wait_members(gate, one.member, two.member)
+            server.change({NAME: ["127.0.0.2"]})
+            gate.wait_log(event="name_resolution", name=other)
+            gate.limits["max_connections_per_address"] = 500
+            gate.write_config()
+            self.assertEqual(gate.reload()["generation"], "2")
+            server.change({NAME: ["127.0.0.2", "127.0.0.4"]})  # what is seen was answered behind it
+            self.wait_members(gate, one.member, two.member, three.member)
+            self.assertEqual([line["removed"] for line in gate.log_lines(event="members")
+                              if "removed" in line], [])
+            gate.settled()
+
     def test_the_certificate_carries_the_name(self):
         served = Certificates(run_directory() / "named-pki", hosts=(NAME,))
         with contextlib.ExitStack() as stack:
