@@ -1,18 +1,24 @@
-// One question to the DNS, asked with c-ares off the loop: all addresses of a name, or SRV records.
+// One question to the DNS, asked with c-ares on the loop: all addresses of a name, or SRV records.
 //
-// Beside getaddrinfo (net/resolver) it knows how long an answer is good, and any name server. Asked
-// on one of libuv's threads, for seconds at most; the owner destroys it to give up. One loop
-// thread. RFC 1035, RFC 2782. SPDX-License-Identifier: Apache-2.0
+// Beside getaddrinfo (net/resolver) it knows how long an answer is good, and any name server. It
+// takes no thread, so that names without an answer, however many, hold up nothing else; the owner
+// destroys it to give up, which takes no time. One loop thread. RFC 1035, RFC 2782.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <uv.h>
 
 #include <chrono>
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "gateway/net/address.h"
+#include "gateway/net/uv_handle.h"
+
+struct ares_channeldata;
 
 namespace gatepost::net {
 
@@ -35,7 +41,7 @@ class DnsQuery {
 
   class Observer {
    public:
-    // Called once, from the loop. The query may be destroyed by the observer.
+    // Called once, later, from the loop. The query may be destroyed by the observer.
     virtual void OnDnsAnswer(DnsAnswer answer) = 0;
 
    protected:
@@ -44,14 +50,29 @@ class DnsQuery {
 
   // `server`: "ADDRESS:PORT" of the name server; empty: the system's, with its hosts file and
   // search list.
-  DnsQuery(uv_loop_t* loop, Kind kind, std::string name, std::string server, Observer& observer);
-  ~DnsQuery();
+  DnsQuery(uv_loop_t* loop, Kind kind, const std::string& name, const std::string& server,
+           Observer& observer);
   DnsQuery(const DnsQuery&) = delete;
   DnsQuery& operator=(const DnsQuery&) = delete;
 
  private:
-  struct Job;
-  Job* job_;  // owned by libuv until its callback
+  struct Destroy {
+    void operator()(ares_channeldata* channel) const;
+  };
+
+  void Ask(Kind kind, const std::string& name, const std::string& server);
+  void Fail(int status);
+  void OnSocket(int socket, bool readable, bool writable);
+  void Proceed(int readable, int writable);
+  void Await();
+
+  uv_loop_t* loop_;
+  Observer& observer_;
+  DnsAnswer answer_;
+  bool done_ = false;
+  HandlePtr<uv_timer_t> timer_;
+  std::map<int, HandlePtr<uv_poll_t>> sockets_;         // those of c-ares
+  std::unique_ptr<ares_channeldata, Destroy> channel_;  // calls back while it goes
 };
 
 }  // namespace gatepost::net

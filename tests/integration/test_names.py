@@ -11,7 +11,7 @@ import unittest
 import clients
 from fault_servers import RecordingImap
 from gatepost import Certificates, GatewayTestCase, run_directory
-from wire import poll_until
+from wire import DEADLINE, poll_until
 
 NAME = "stores.example.test"
 LISTENER = {"imap": {"protocol": "imap", "tls": "implicit"}}
@@ -65,6 +65,34 @@ class NameServer:
         """Other addresses from now on."""
         self._write(hosts)
         self.process.send_signal(signal.SIGHUP)
+
+
+class SilentNameServer:
+    """It never answers; what it is asked waits in its socket."""
+
+    def __init__(self):
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.9", 0))
+        self._socket.settimeout(DEADLINE)
+
+    @property
+    def address(self):
+        return f"127.0.0.9:{self._socket.getsockname()[1]}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self._socket.close()
+
+    def next_question(self):
+        """Name and type (RFC 1035 4.1.2)."""
+        question = self._socket.recv(512)[12:]
+        labels = []
+        while length := question[0]:
+            labels.append(question[1:1 + length].decode())
+            question = question[1 + length:]
+        return ".".join(labels), int.from_bytes(question[1:3], "big")
 
 
 class Names(GatewayTestCase):
@@ -142,6 +170,22 @@ class Names(GatewayTestCase):
             server.change({NAME: ["127.0.0.2"]})
             self.wait_members(gate, one.member)
             self.log_in(gate, 3)
+            gate.settled()
+
+    def test_silent_names_do_not_wait_for_each_other(self):
+        """Each is asked before any is asked again."""
+        names = [f"store{i}.example.test" for i in range(12)]
+        with SilentNameServer() as server:
+            gate = self.start(LISTENER, {"stores": {
+                "members": [f"dns:{name}:143" for name in names],
+                "dns_server": server.address, "tls": "none"}})
+            asked = [server.next_question() for _ in range(2 * len(names))]  # A and AAAA
+            self.assertEqual({name for name, kind in asked}, set(names))
+            self.assertEqual(len(set(asked)), len(asked), asked)
+            gate.limits["max_connections_per_address"] = 500
+            gate.write_config()
+            self.assertEqual(gate.reload()["generation"], "2")
+            gate.wait_log(event="generation_ended", generation="1")
             gate.settled()
 
     def test_a_reload_keeps_the_members_of_a_name_without_an_answer(self):
