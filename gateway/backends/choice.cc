@@ -115,7 +115,9 @@ std::optional<uint32_t> Candidates::Next() const {
       if (takes) visited = 2 * turns;
       return !takes;
     });
-    if (visited == before) layer = UINT32_MAX;  // the last layer is done: from the first again
+    if (visited != before) continue;
+    if (layer == 0) break;  // nobody is left: other threads have found out that they are down
+    layer = UINT32_MAX;     // the last layer is done: from the first again
   }
   return chosen;
 }

@@ -4,8 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
+#include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace gatepost::backends {
@@ -237,6 +240,27 @@ TEST(Choice, RoundRobinStartsSlowly) {
   EXPECT_EQ(count(kNow + 10'000), 1000);
   TakeDown(*roster[1]);
   EXPECT_EQ(Rounds(roster, 3), (std::vector<uint32_t>{0, 0, 0}));
+}
+
+TEST(Choice, RoundRobinEndsWhenAllMembersLeaveMeanwhile) {
+  std::vector<uint32_t> weights(64, 100);
+  weights.front() = 99;  // no common divisor: the last turn is far away, and takes long to find
+  const uint64_t last_turn = 63 * 100 + 99 - 1;
+  for (int round = 0; round < 50; ++round) {
+    const Roster roster = Stores(weights);
+    std::atomic<bool> going{false};
+    std::thread other([&] {
+      while (!going) std::this_thread::yield();
+      for (const auto& member : roster) TakeDown(*member);
+    });
+    std::optional<uint32_t> chosen;
+    do {
+      chosen = Choose(roster,
+                      {.balance = config::Balance::kRoundRobin, .turn = last_turn, .now_ms = kNow});
+      going = true;
+    } while (chosen);
+    other.join();
+  }
 }
 
 }  // namespace
