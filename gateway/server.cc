@@ -57,6 +57,10 @@ uint64_t Server::OwnDescriptors(const config::Config& config) const {
     if (connects) sum += uint64_t{2} * authority.max_concurrent * workers;
     if (authority.kind == config::AuthorityKind::kDovecot) sum += uint64_t{2} * workers;
   }
+  if (!config.policy.urls.empty()) {
+    const uint64_t clients = config.policy.report ? 2 : 1;  // one asks, one tells; each as above
+    sum += clients * 2 * config.policy.max_concurrent * workers;
+  }
   return sum;
 }
 

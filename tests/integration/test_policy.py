@@ -310,6 +310,19 @@ class Outages(PolicyTestCase):
         self.assertEqual(len(service.of("allow")), 1)
         gate.wait_log(event="policy_failed", command="allow")
 
+    def test_its_connections_are_set_aside(self):
+        """A question's and a report's, and as many that lie ready, are not for sessions."""
+        def sessions(policy):
+            gate = self.start({"imap": {"protocol": "imap", "tls": "implicit", "pool": "stores"}},
+                              {"stores": {"members": ["127.0.0.1:1"], "tls": "none"}},
+                              policy=policy, process={"workers": 2}, max_descriptors=1000)
+            return int(gate.wait_log(event="limits")[0]["sessions"])
+
+        keys = {**self.keys(), "urls": ["http://127.0.0.1:1/"], "max_concurrent": 40}
+        descriptors = 2 * 2 * 40 * 2
+        self.assertEqual(sessions(None) - sessions(keys), descriptors / 2)
+        self.assertEqual(sessions(None) - sessions({**keys, "report": False}), descriptors / 4)
+
 
 class Files(GatewayTestCase):
     def test_what_the_files_hold_is_checked(self):
