@@ -28,7 +28,8 @@ class Generation {
   // `prepared` with all that Runtime shares over reloads. The workers, which do not run yet, take
   // the sockets. `number` counts from 1.
   Generation(Prepared prepared, uint64_t number, const ListeningSockets::OfWorkers& sockets);
-  // Waits until the workers have ended.
+  // Waits until the workers have ended, and for lookups that they have begun: not on a thread that
+  // others wait for.
   ~Generation();
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;

@@ -8,6 +8,7 @@
 #include <array>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <utility>
 
@@ -29,6 +30,7 @@ constexpr uint64_t kAdminRetryMs = 20;
 constexpr uint32_t kTrimSessions = 100;
 constexpr double kProbePatienceS = 5;
 constexpr uint16_t kTls12 = 0x0303;
+constexpr std::chrono::milliseconds kLastPatience{2'000};  // with lookups, and Redis, at the end
 
 }  // namespace
 
@@ -204,7 +206,7 @@ int Server::Run() {
     std::fprintf(stderr, "gatepost: %s\n", shared.error().c_str());
     return 1;
   }
-  generations_.push_back(std::make_shared<Generation>(std::move(first_), 1, *shared));
+  generations_.push_back(MakeGeneration(std::move(first_), 1, *shared));
   RegisterMetrics(*newest().runtime().metrics);
   const config::Config& settings = newest().runtime().config;
   const bool succeeds = inheritance_.predecessor >= 0;
@@ -272,6 +274,8 @@ int Server::Run() {
   uv_loop_close(&loop_);
   log().Write(Level::kInfo, "stop", {});
   generations_.clear();
+  // The DNS or Redis is silent, and nobody is left to whom it matters. The log has been written.
+  if (!undertaker_.Finish(kLastPatience)) std::_Exit(0);
   return 0;
 }
 

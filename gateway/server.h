@@ -28,6 +28,7 @@
 #include "gateway/process_metrics.h"
 #include "gateway/service_manager.h"
 #include "gateway/successor.h"
+#include "gateway/undertaker.h"
 
 namespace gatepost {
 
@@ -89,6 +90,8 @@ class Server final : private Successor::Observer {
   [[nodiscard]] std::string RestartKeys() const;
   void TellReload(const Reading& reading, const control::ReloadResult& result);
   tl::expected<void, std::vector<std::string>> Adopt(Prepared prepared);
+  [[nodiscard]] std::shared_ptr<Generation> MakeGeneration(
+      Prepared prepared, uint64_t number, const ListeningSockets::OfWorkers& sockets);
   void ReapGenerations();
   void EndOldSessions();
   void Housekeep();
@@ -113,7 +116,8 @@ class Server final : private Successor::Observer {
   uint64_t descriptors_ = 0;  // that the process may have
   ListeningSockets sockets_;
   mutable std::mutex mutex_;  // guards this one against other threads than the main one
-  std::vector<std::shared_ptr<Generation>> generations_;
+  Undertaker undertaker_;
+  std::vector<std::shared_ptr<Generation>> generations_;  // each made by MakeGeneration
   std::unique_ptr<control::RunningGateway> gateway_;
   std::unique_ptr<control::Server> control_;
   std::unique_ptr<observe::AdminHttp> admin_;

@@ -161,7 +161,7 @@ tl::expected<void, std::vector<std::string>> Server::Adopt(Prepared prepared) {
     ListeningSockets::Close(*shared);
     return fail(std::string("log.file: ") + error.what());
   }
-  auto next = std::make_shared<Generation>(std::move(prepared), past.number() + 1, *shared);
+  auto next = MakeGeneration(std::move(prepared), past.number() + 1, *shared);
   next->Start([this] { uv_async_send(&ended_); });
   {
     const std::lock_guard lock(mutex_);
@@ -173,7 +173,14 @@ tl::expected<void, std::vector<std::string>> Server::Adopt(Prepared prepared) {
   return {};
 }
 
-// ReapGenerations frees those whose last session has ended.
+// MakeGeneration makes one for whose end nobody waits, whoever lets go of it last.
+std::shared_ptr<Generation> Server::MakeGeneration(Prepared prepared, uint64_t number,
+                                                   const ListeningSockets::OfWorkers& sockets) {
+  return {new Generation(std::move(prepared), number, sockets),
+          [this](Generation* ended) { undertaker_.Take(std::unique_ptr<Generation>(ended)); }};
+}
+
+// ReapGenerations lets go of those whose last session has ended.
 void Server::ReapGenerations() {
   std::vector<std::shared_ptr<Generation>> ended;
   {

@@ -162,6 +162,7 @@ void Worker::Run() {
       kTickMs, kTickMs);
   uv_run(&loop_, UV_RUN_DEFAULT);
   inbox_->Close();
+  resolver_.reset();  // its questions that have not begun keep others waiting no longer
 }
 
 void Worker::Tick() {

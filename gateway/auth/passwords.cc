@@ -200,7 +200,10 @@ PasswordAuthority::PasswordAuthority(uv_loop_t* loop, std::shared_ptr<const Pass
     : loop_(loop), file_(std::move(file)), answers_(answers) {}
 
 PasswordAuthority::~PasswordAuthority() {
-  for (Job* job : running_) job->owner = nullptr;
+  for (Job* job : running_) {
+    job->owner = nullptr;
+    uv_cancel(reinterpret_cast<uv_req_t*>(&job->work));  // unless it has begun
+  }
 }
 
 std::optional<Verdict> PasswordAuthority::Check(const Request& request) {

@@ -30,7 +30,10 @@ Resolver::Resolver(uv_loop_t* loop) : loop_(loop) {}
 
 Resolver::~Resolver() {
   for (auto& [host, entry] : entries_) {
-    if (entry->asking != nullptr) entry->asking->entry = nullptr;
+    if (entry->asking != nullptr) {
+      entry->asking->entry = nullptr;
+      uv_cancel(reinterpret_cast<uv_req_t*>(&entry->asking->uv));  // unless it has begun
+    }
     for (Ticket* ticket : entry->waiting) ticket->waiting_ = nullptr;
   }
 }

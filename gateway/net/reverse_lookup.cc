@@ -30,6 +30,13 @@ struct ReverseLookup::Job {
 
   ~Job() { --*running; }
 
+  // Forget takes back what has not begun.
+  void Forget() {
+    lookup = nullptr;
+    uv_cancel(reinterpret_cast<uv_req_t*>(&to_name));
+    uv_cancel(reinterpret_cast<uv_req_t*>(&to_addresses));
+  }
+
   static void OnName(uv_getnameinfo_t* request, int status, const char* host, const char*) {
     std::unique_ptr<Job> job(static_cast<Job*>(request->data));
     if (job->lookup == nullptr) return;
@@ -85,7 +92,7 @@ std::unique_ptr<ReverseLookup> ReverseLookup::Start(uv_loop_t* loop, Deadlines& 
 }
 
 ReverseLookup::~ReverseLookup() {
-  if (job_ != nullptr) job_->lookup = nullptr;
+  if (job_ != nullptr) job_->Forget();
 }
 
 void ReverseLookup::OnDeadline() {
@@ -95,7 +102,7 @@ void ReverseLookup::OnDeadline() {
 void ReverseLookup::Finish(std::string_view name) {
   const std::string kept(name);
   Deadlines::Disarm(*this);
-  if (job_ != nullptr) std::exchange(job_, nullptr)->lookup = nullptr;
+  if (job_ != nullptr) std::exchange(job_, nullptr)->Forget();
   observer_.OnName(kept);
 }
 

@@ -7,8 +7,10 @@ import socket
 import subprocess
 import tempfile
 import unittest
+from unittest import mock
 
 import clients
+import gatepost
 from fault_servers import RecordingImap
 from gatepost import Certificates, GatewayTestCase, run_directory
 from wire import DEADLINE, poll_until
@@ -70,9 +72,9 @@ class NameServer:
 class SilentNameServer:
     """It never answers; what it is asked waits in its socket."""
 
-    def __init__(self):
+    def __init__(self, port=0):
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.9", 0))
+        self._socket.bind(("127.0.0.9", port))
         self._socket.settimeout(DEADLINE)
 
     @property
@@ -245,6 +247,43 @@ class Names(GatewayTestCase):
             self.log_in(gate, 20)
             self.assertGreater(len(spare.logins), 10)
             gate.settled()
+
+
+# $1 is what /etc/resolv.conf shall hold, the rest the program, which keeps its process.
+WITH_NAME_SERVER = """
+mount --bind "$1" /etc/resolv.conf
+shift
+exec "$@"
+"""
+
+
+class SystemsNameServer(GatewayTestCase):
+    """Lookups by getaddrinfo, of which none can be taken back that has begun."""
+
+    def spawn(self, arguments, stderr_file, max_descriptors=None):
+        file = run_directory() / "silent-resolv.conf"
+        file.write_text("nameserver 127.0.0.9\noptions timeout:30 attempts:5\n")
+        with open(stderr_file, "ab") as stderr:
+            return subprocess.Popen(
+                ["unshare", "--mount", "--propagation", "private", "sh", "-e", "-c",
+                 WITH_NAME_SERVER, "enter", file, gatepost.BINARY, *arguments],
+                stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)
+
+    def test_nobody_waits_for_a_silent_one(self):
+        """Whoever asks a gateway that was reloaded is answered, and it ends when it is told to."""
+        with SilentNameServer(port=53) as server:
+            with mock.patch.object(gatepost, "spawn", self.spawn):
+                gate = self.start(LISTENER, {"stores": {
+                    "members": [f"silent{i}.example.test:143" for i in range(6)], "tls": "none"}},
+                    admin={"socket": "control.sock"})
+            for generation in ("1", "2"):
+                server.next_question()
+                gate.limits["max_connections_per_address"] = 500 + int(generation)
+                gate.write_config()
+                gate.reload()
+                gate.wait_log(event="generation_ended", generation=generation)
+                gate.control("status")
+            gate.stop()
 
 
 if __name__ == "__main__":
