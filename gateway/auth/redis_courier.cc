@@ -89,11 +89,12 @@ RedisCourier::~RedisCourier() {
 void RedisCourier::Tell(ThrottleEvent event) {
   event.origin = origin_;
   const std::lock_guard lock(mutex_);
-  if (kept_.size() == kKept) {
-    kept_.pop_front();
-    dropped_.fetch_add(1, std::memory_order_relaxed);
-  }
   kept_.push_back(event);
+  DropOldest();
+}
+
+void RedisCourier::DropOldest() {
+  for (; kept_.size() > kKept; kept_.pop_front()) dropped_.fetch_add(1, std::memory_order_relaxed);
 }
 
 RedisCourier::Figures RedisCourier::figures() const {
@@ -173,6 +174,7 @@ bool RedisCourier::Send() {
     }
     const std::lock_guard lock(mutex_);  // the rest waits for another connection
     kept_.insert(kept_.begin(), events.begin() + static_cast<ptrdiff_t>(i), events.end());
+    DropOldest();  // others may have come meanwhile
     return false;
   }
   if (events.empty()) return true;

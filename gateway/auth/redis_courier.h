@@ -49,6 +49,7 @@ class RedisCourier final : public Throttle::Courier {
   using Reply = std::unique_ptr<redisReply, Free>;
   using Words = std::vector<std::string_view>;
 
+  void DropOldest();  // above kKept, under the mutex
   void Run();
   // Connect, LogIn, Send and Read return false when Redis does not do what it should; problem_ says
   // why.
