@@ -32,7 +32,7 @@ Generation::Generation(Prepared prepared, uint64_t number,
 }
 
 Generation::~Generation() {
-  if (joiner_.joinable()) joiner_.join();
+  Join();
   tls_watch_.reset();
   workers_.clear();
 }
@@ -57,6 +57,10 @@ void Generation::Start(std::function<void()> ended) {
     ended_.store(true);
     ended();
   });
+}
+
+void Generation::Join() {
+  if (joiner_.joinable()) joiner_.join();
 }
 
 void Generation::Supersede() {

@@ -36,6 +36,8 @@ class Generation {
 
   // Start lets the workers run; `ended` is called on a thread of its own when none does any more.
   void Start(std::function<void()> ended);
+  // Join returns when `ended` has, which is at once where it has ended().
+  void Join();
   // Supersede leaves new clients to another generation.
   void Supersede();
   // OutOfTime tells, once, that `limit` has passed since Supersede.

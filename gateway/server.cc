@@ -261,6 +261,7 @@ int Server::Run() {
   if (succeeds) AwaitAdmin();
   uv_run(&loop_, UV_RUN_DEFAULT);
 
+  newest().Join();  // it tells us of its end no more
   successor_.reset();
   for (uv_signal_t& handle : signals) {
     uv_close(reinterpret_cast<uv_handle_t*>(&handle), nullptr);

@@ -192,6 +192,7 @@ void Server::ReapGenerations() {
     generations_.erase(last, std::prev(generations_.end()));
   }
   for (const auto& generation : ended) {
+    generation->Join();  // it tells us of its end no more
     log().Write(Level::kInfo, "generation_ended", {{"generation", generation->number()}});
   }
   const bool last = draining_.load() || succeeded_;
