@@ -47,9 +47,11 @@ uint64_t Server::OwnDescriptors(const config::Config& config) const {
   uint64_t sum = kProcess + kWorker * workers + 2 * sockets_.size();
   for (const config::Pool& pool : config.pools) {
     const uint64_t of_member = 1 + uint64_t{pool.ready_connections} * workers;  // 1: the probe
-    constexpr uint64_t kOfName = 8;  // members that a name may well have
+    constexpr uint64_t kOfName = 8;   // members that a name may well have
+    constexpr uint64_t kServers = 3;  // name servers that it may be asked of (resolv.conf(5))
     for (const config::PoolMember& member : pool.members) {
-      sum += of_member * (member.kind == config::MemberKind::kHost ? 1 : kOfName);
+      const bool named = member.kind != config::MemberKind::kHost;
+      sum += named ? of_member * kOfName + kServers : of_member;
     }
   }
   for (const config::Authority& authority : config.authorities) {

@@ -190,6 +190,16 @@ class Names(GatewayTestCase):
             gate.wait_log(event="generation_ended", generation="1")
             gate.settled()
 
+    def test_descriptors_are_set_aside_for_them(self):
+        """For eight members of a name, and for its being asked of three name servers."""
+        def sessions(kind):
+            members = [f"{kind}localhost:{port}" for port in (1, 2)]
+            gate = self.start(LISTENER, {"stores": {"members": members, "tls": "none"}},
+                              max_descriptors=1000)
+            return int(gate.wait_log(event="limits")[0]["sessions"])
+
+        self.assertEqual(sessions("") - sessions("dns:"), (8 + 3 - 1) * 2 / 2)
+
     def test_a_reload_keeps_the_members_of_a_name_without_an_answer(self):
         other = "other.example.test"
         with contextlib.ExitStack() as stack:
