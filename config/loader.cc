@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <tuple>
@@ -246,13 +247,12 @@ void FillDefaults(Config& config, const Findings& findings) {
 
 enum class Depth { kText, kMachine };
 
-tl::expected<Config, Diagnostics> ParseAndCheck(std::string_view text,
-                                                const std::filesystem::path& file, Depth depth) {
-  Findings findings(file.string());
-  Config config;
+// ReadTables adds what is wrong with single keys to `findings`; nothing: it is no TOML.
+std::optional<Config> ReadTables(std::string_view text, const std::filesystem::path& file,
+                                 Findings& findings) {
   try {
     const toml::table root = toml::parse(text, std::string_view());
-    config = Reader(file, findings).Read(root);
+    return Reader(file, findings).Read(root);
   } catch (const toml::parse_error& error) {
     // toml++ stops at the first error of syntax, and quotes what it saw.
     std::string message(error.description());
@@ -263,19 +263,39 @@ tl::expected<Config, Diagnostics> ParseAndCheck(std::string_view text,
         },
         '?');
     findings.Add(PlaceOf(error.source()), "", std::move(message));
-    return tl::unexpected(findings.Take());
+    return std::nullopt;
   }
-  FillDefaults(config, findings);
-  CheckKeys(config, findings);
-  if (depth == Depth::kMachine) CheckMachine(config, findings);
+}
+
+tl::expected<Config, Diagnostics> ParseAndCheck(std::string_view text,
+                                                const std::filesystem::path& file, Depth depth) {
+  Findings findings(file.string());
+  std::optional<Config> config = ReadTables(text, file, findings);
+  if (!config) return tl::unexpected(findings.Take());
+  FillDefaults(*config, findings);
+  CheckKeys(*config, findings);
+  if (depth == Depth::kMachine) CheckMachine(*config, findings);
   if (!findings.empty()) return tl::unexpected(findings.Take());
-  return config;
+  return *std::move(config);
 }
 
 }  // namespace
 
 tl::expected<Config, Diagnostics> Parse(std::string_view text, const std::filesystem::path& file) {
   return ParseAndCheck(text, file, Depth::kText);
+}
+
+tl::expected<Admin, Diagnostics> ParseAdmin(std::string_view text,
+                                            const std::filesystem::path& file) {
+  Findings findings(file.string());
+  std::optional<Config> config = ReadTables(text, file, findings);
+  Diagnostics problems = findings.Take();
+  if (config) {
+    std::erase_if(problems,
+                  [](const Diagnostic& problem) { return !problem.key.starts_with("admin"); });
+  }
+  if (!problems.empty()) return tl::unexpected(std::move(problems));
+  return std::move(config->admin);
 }
 
 tl::expected<Config, Diagnostics> Load(const std::filesystem::path& file) {

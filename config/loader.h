@@ -34,6 +34,11 @@ using Diagnostics = std::vector<Diagnostic>;
 [[nodiscard]] tl::expected<Config, Diagnostics> Parse(std::string_view text,
                                                       const std::filesystem::path& file);
 
+// ParseAdmin returns [admin] alone, whatever else may be wrong with the text, if it is TOML: who is
+// to be asked about a configuration with a mistake stands in it.
+[[nodiscard]] tl::expected<Admin, Diagnostics> ParseAdmin(std::string_view text,
+                                                          const std::filesystem::path& file);
+
 // Reference returns the schema as Markdown table rows, one key a row, as config/reference.md has
 // them: the test compares both ways.
 [[nodiscard]] std::string Reference();

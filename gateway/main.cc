@@ -358,22 +358,21 @@ tl::expected<std::filesystem::path, int> FindSocket(const Asked& asked) {
     return tl::unexpected(kExitConfiguration);
   }
   const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-  // Without a look at the files that it names: whoever may use the socket need not read the keys.
-  const auto config = config::Parse(text, asked.file);
-  if (!config) {
-    for (const config::Diagnostic& diagnostic : config.error()) {
+  const auto admin = config::ParseAdmin(text, asked.file);
+  if (!admin) {
+    for (const config::Diagnostic& diagnostic : admin.error()) {
       fmt::print(stderr, "{}\n", diagnostic.Text());
     }
     return tl::unexpected(kExitConfiguration);
   }
-  if (!config->admin.socket) {
+  if (!admin->socket) {
     fmt::print(stderr,
                "{}: there is no admin.socket to ask, for example: [admin] with "
                "socket = \"/run/gatepost/control.sock\"\n",
                asked.file);
     return tl::unexpected(kExitConfiguration);
   }
-  return *config->admin.socket;
+  return *admin->socket;
 }
 
 // KeyOf says what a target without an option is: the form tells a session and a backend.

@@ -621,8 +621,13 @@ pool = "p"
 members = ["127.0.0.1:2"]
 """)
         self.assert_exit(2, r"without\.toml: there is no admin\.socket", "sessions", "-c", path)
-        path.write_text("nonsense = 1\n")
-        self.assert_exit(2, r"without\.toml:1:1: nonsense", "sessions", "-c", path)
+        path.write_text("[admin]\nsocket = 1\n")
+        self.assert_exit(2, r"without\.toml:2:10: admin.socket", "sessions", "-c", path)
+        path.write_text("no TOML")
+        self.assert_exit(2, r"without\.toml:1:\d+: ", "sessions", "-c", path)
+        # What else is wrong keeps nobody from asking.
+        path.write_text(f"""nonsense = 1\n[admin]\nsocket = "{path}.sock"\n""")
+        self.assert_exit(3, r"without\.toml\.sock", "sessions", "-c", path)
         self.assert_exit(2, r"missing\.toml: cannot be read: No such file", "sessions", "-c",
                          run_directory() / "missing.toml")
         self.assertEqual(run_gatepost("sessions", "--protocol", "http").returncode, 2)
