@@ -2,7 +2,8 @@
 // upgrade, and back down.
 //
 // Main thread, but for what says otherwise. server.cc runs it, server_changes.cc has what happens
-// to it: reloads, upgrades, the end. SPDX-License-Identifier: Apache-2.0
+// to it: reloads, upgrades, the end.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <uv.h>

@@ -1,7 +1,8 @@
 // How many there are of each key, for limits that all workers share.
 //
 // A key takes memory as long as its count is not zero. Thread-safe: short locks, each over a part
-// of the keys. SPDX-License-Identifier: Apache-2.0
+// of the keys.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <array>

@@ -2,7 +2,8 @@
 //
 // A thread of its own looks at the files (tls_files.h) when the file system tells of an event, when
 // a signal asks for it, and every so often, since events do not come from everywhere. Public
-// functions are for any thread. SPDX-License-Identifier: Apache-2.0
+// functions are for any thread.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <uv.h>

@@ -2,7 +2,8 @@
 //
 // Generations that have ended are such: a lookup that the DNS does not answer, or a Redis that is
 // silent, holds them for seconds. Whoever lets go of one of them last, the main thread or a scrape,
-// does not wait for that. Thread-safe. SPDX-License-Identifier: Apache-2.0
+// does not wait for that. Thread-safe.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,6 @@
 // IP addresses as text, for protocols that carry them; the standard library has nothing to read
-// them. SPDX-License-Identifier: Apache-2.0
+// them.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <array>

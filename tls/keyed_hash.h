@@ -2,7 +2,8 @@
 //
 // Whoever does not know the key, which is random and of one object by default, can't make two
 // inputs meet, nor tell anything of an input from its hash. 64 bits are for tables, not for
-// signatures. SPDX-License-Identifier: Apache-2.0
+// signatures.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <array>

@@ -1,7 +1,8 @@
 // OCSP responses that are stapled: is this file one, about this certificate, and until when?
 //
 // Private to tls/ and its tests. The responder's signature is for clients to verify, who trust us
-// no more than the responder does. RFC 6960 §4.2.1. SPDX-License-Identifier: Apache-2.0
+// no more than the responder does. RFC 6960 §4.2.1.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <chrono>

@@ -3,7 +3,8 @@
 //
 // TicketKeys belongs to the process and is shared by all contexts. A handshake takes a snapshot,
 // which is immutable and wiped with its last user; nothing is kept for a session. RFC 5077, RFC
-// 8446 §4.6.1. SPDX-License-Identifier: Apache-2.0
+// 8446 §4.6.1.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <chrono>

@@ -3,7 +3,8 @@
 // What mechanisms there are it says itself; those that ask the client back go through the session.
 // Questions share the connection by their ids, bounded in number and each in time. While it is away
 // every question is a temporary failure, at once; it is tried again, slower each time. One
-// worker's. SPDX-License-Identifier: Apache-2.0
+// worker's.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

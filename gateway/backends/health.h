@@ -4,7 +4,8 @@
 // at once when the first look at it fails; it comes up after `rise` checks in a row went well, and
 // then takes on its share of logins over `slow_start_ms`. One that greets well but serves no login
 // is not down: it is the last to be chosen for a while. Knows no clock, log or socket. Thread-safe:
-// shared by all workers; while nothing fails, no lock is taken. SPDX-License-Identifier: Apache-2.0
+// shared by all workers; while nothing fails, no lock is taken.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <atomic>

@@ -1,7 +1,8 @@
 // The commands of the control socket: what the gateway answers, and what people are shown of it.
 //
 // A command is one row of the table in commands.cc and a sub-command in main.cc. Serving is for the
-// gateway's main thread. SPDX-License-Identifier: Apache-2.0
+// gateway's main thread.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

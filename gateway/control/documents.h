@@ -1,7 +1,8 @@
 // The JSON documents of the control socket and of /api/status; control.md is their reference.
 //
 // Text that is not UTF-8 (user names, backends' words) comes out with U+FFFD in its place. Pure
-// functions. SPDX-License-Identifier: Apache-2.0
+// functions.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

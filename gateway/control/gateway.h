@@ -2,7 +2,8 @@
 //
 // The control socket (server.h) and the status page ask it; gateway's Server stands behind it,
 // by way of running_gateway.h. Plain copies, no part of them secret. Who may call from which thread
-// is said at each function. SPDX-License-Identifier: Apache-2.0
+// is said at each function.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
 // Where processes that have handed over to a newer one (an upgrade) are still asked: beside the
-// control socket, each at a socket of its own. SPDX-License-Identifier: Apache-2.0
+// control socket, each at a socket of its own.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <sys/types.h>

@@ -1,4 +1,5 @@
-// The address of a unix socket with a path. SPDX-License-Identifier: Apache-2.0
+// The address of a unix socket with a path.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <sys/socket.h>

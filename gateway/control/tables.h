@@ -1,7 +1,8 @@
 // What people see of the documents: tables for a terminal.
 //
 // Pure functions. A key that a document lacks counts as empty or 0; control characters, which a
-// user's name or a backend's words may hold, are shown as "?". SPDX-License-Identifier: Apache-2.0
+// user's name or a backend's words may hold, are shown as "?".
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

@@ -2,7 +2,8 @@
 // the loop, since it costs as much as many packets.
 //
 // Who waits is not read, so that a crowd of thousands costs the loop nothing until its turn; first
-// come, first served. One worker's; one loop thread. SPDX-License-Identifier: Apache-2.0
+// come, first served. One worker's; one loop thread.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,7 @@
 // Work that other threads hand to a loop.
 //
-// Lives on the loop's thread; Post is for any thread. SPDX-License-Identifier: Apache-2.0
+// Lives on the loop's thread; Post is for any thread.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <uv.h>

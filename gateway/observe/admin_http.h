@@ -1,6 +1,7 @@
 // The admin listener: /metrics, /healthz and /readyz over plain HTTP, and for people the status
 // page / with /api/status, on threads of its own, so that a scrape never waits for a mail loop nor
-// the reverse. SPDX-License-Identifier: Apache-2.0
+// the reverse.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <functional>

@@ -2,7 +2,8 @@
 //
 // A worker never waits for the disk: when the queue is full the oldest lines are dropped and
 // counted. Every value is escaped here, so untrusted bytes can't forge a line; secrets have no way
-// in (a sasl::Secret does not convert). Thread-safe. SPDX-License-Identifier: Apache-2.0
+// in (a sasl::Secret does not convert). Thread-safe.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

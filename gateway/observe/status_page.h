@@ -1,4 +1,5 @@
-// The status page, status.html, as it is built in. SPDX-License-Identifier: Apache-2.0
+// The status page, status.html, as it is built in.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <string>

@@ -2,7 +2,8 @@
 //
 // The messages of CRAM-MD5 (RFC 2195 §2) and of POP3's APOP (RFC 1939 §7) are the same: a name and
 // an MD5 in hexadecimal. Who knows the password has to check it. Pure function; what it returns
-// owns its bytes. SPDX-License-Identifier: Apache-2.0
+// owns its bytes.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <optional>

@@ -4,7 +4,8 @@
 // EHLO, HELO, STARTTLS, AUTH, NOOP, RSET, HELP and QUIT and nothing else; where mail for local
 // domains is taken from strangers, MAIL as well, which hands the connection over to the relay
 // scanner. RFC 5321, RFC 3207 (STARTTLS), RFC 4954 (AUTH), RFC 3030 (BDAT's payload), RFC 2920
-// (pipelining). SPDX-License-Identifier: Apache-2.0
+// (pipelining).
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 // An HTTP authority's response: any bytes, at any split, give one verdict, and one that can be
-// used. SPDX-License-Identifier: Apache-2.0
+// used.
+// SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 #include <cstdlib>
 #include <string>

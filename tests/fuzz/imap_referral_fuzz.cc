@@ -1,5 +1,6 @@
 // An IMAP login referral: whatever a backend calls one, what is made of it can stand in a command
-// and in a line of the log. SPDX-License-Identifier: Apache-2.0
+// and in a line of the log.
+// SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -1,5 +1,6 @@
 // A policy service's answer: whatever it is, it is a decision or nonsense, and what goes to the log
-// is one short line. SPDX-License-Identifier: Apache-2.0
+// is one short line.
+// SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>

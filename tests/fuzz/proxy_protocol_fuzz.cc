@@ -1,5 +1,6 @@
 // PROXY headers: no beginning of a header says otherwise than the whole, and what is read and
-// written again is read as the same. SPDX-License-Identifier: Apache-2.0
+// written again is read as the same.
+// SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -1,5 +1,6 @@
 // What a stranger's MAIL and RCPT become: one clean line each, and no recipient that could be read
-// as somebody else's. SPDX-License-Identifier: Apache-2.0
+// as somebody else's.
+// SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -1,5 +1,6 @@
 // What gateways tell each other of failed logins: whatever Redis holds, an event is read in one
-// form alone. SPDX-License-Identifier: Apache-2.0
+// form alone.
+// SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>

@@ -1,5 +1,6 @@
 // The file that says where users live: never a crash, errors for each bad line, and what was taken
-// is found again. SPDX-License-Identifier: Apache-2.0
+// is found again.
+// SPDX-License-Identifier: Apache-2.0
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -1,5 +1,6 @@
 // The benchmark's load generator: one mode against one proxy; prints what it measured as JSON.
-// tests/benchmark/run starts it. SPDX-License-Identifier: Apache-2.0
+// tests/benchmark/run starts it.
+// SPDX-License-Identifier: Apache-2.0
 #include <getopt.h>
 #include <signal.h>
 #include <sys/resource.h>

@@ -1,4 +1,5 @@
-// What one run of the load generator does. SPDX-License-Identifier: Apache-2.0
+// What one run of the load generator does.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <sys/types.h>

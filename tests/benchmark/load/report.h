@@ -1,4 +1,5 @@
-// What a run found out, printed as one line of JSON. SPDX-License-Identifier: Apache-2.0
+// What a run found out, printed as one line of JSON.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

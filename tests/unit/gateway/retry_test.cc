@@ -1,5 +1,6 @@
 // When a login may be tried at another member, case by case: what the backend says, and whether
-// that is an answer to the credentials. SPDX-License-Identifier: Apache-2.0
+// that is an answer to the credentials.
+// SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
 #include <string>

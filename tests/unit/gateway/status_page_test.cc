@@ -1,5 +1,6 @@
 // What the status page is made of, without a browser: tests/integration/test_status_page.py has
-// one. SPDX-License-Identifier: Apache-2.0
+// one.
+// SPDX-License-Identifier: Apache-2.0
 #include "gateway/observe/status_page.h"
 
 #include <gtest/gtest.h>
