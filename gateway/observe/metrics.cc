@@ -127,7 +127,7 @@ constexpr std::array<Description, static_cast<size_t>(Metric::kCount)> kTable = 
     {"gatepost_authority_up",
      Kind::kGauge,
      {"authority"},
-     "Whether the authority, where that is not the backend, gave an answer when it was asked last."},
+     "Whether the authority, if not the backend, gave an answer when it was asked last."},
     {"gatepost_throttled_total",
      Kind::kCounter,
      {"scope"},
