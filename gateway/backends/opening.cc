@@ -68,8 +68,10 @@ std::string Describe(const protocols::Failed& failed, const config::Pool& pool) 
                 "the backend broke the protocol",
                 "the backend does not offer STARTTLS",
                 "the backend offers no mechanism that can carry this login",
+                "the backend offers no mechanism that can say for whom the client acts",
                 "the backend sent bytes behind its STARTTLS reply",
                 "the credentials can't be written in this protocol"};
+  static_assert(!kTexts.back().empty());
   std::string text(kTexts[static_cast<size_t>(failed.reason)]);
   if (!failed.detail.empty()) text += ": " + failed.detail;
   if (failed.reason == protocols::BackendFailure::kProtocolError &&
@@ -85,6 +87,7 @@ std::string_view CauseOf(const protocols::Failed& failed) {
                               static_cast<size_t>(protocols::BackendFailure::kCount)>
       kNames = {"refuses_service", "shutting_down", "unavailable", "protocol",   "no_starttls",
                 "no_mechanism",    "no_mechanism",  "injection",   "unencodable"};
+  static_assert(!kNames.back().empty());
   return kNames[static_cast<size_t>(failed.reason)];
 }
 

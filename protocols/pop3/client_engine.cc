@@ -2,6 +2,7 @@
 #include "protocols/pop3/client_engine.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <string>
 #include <utility>
 
@@ -44,22 +45,32 @@ Failed ProtocolError(std::string_view what, std::string_view line = {}) {
   return Failed{BackendFailure::kProtocolError, std::string(what) + std::string(line)};
 }
 
-// Says looks for words (in lower case) that begin where no letter stands before them.
+// Says looks for words with no letter before or behind them.
 bool Says(std::string_view text, std::string_view words) {
+  const auto letter = [text](size_t at) {
+    return at < text.size() && (text[at] | 0x20) >= 'a' && (text[at] | 0x20) <= 'z';
+  };
   for (size_t i = 0; i + words.size() <= text.size(); ++i) {
-    const bool inside = i > 0 && ((text[i - 1] | 0x20) >= 'a' && (text[i - 1] | 0x20) <= 'z');
-    if (!inside && EqualsIgnoreCase(text.substr(i, words.size()), words)) return true;
+    if ((i == 0 || !letter(i - 1)) && !letter(i + words.size()) &&
+        EqualsIgnoreCase(text.substr(i, words.size()), words)) {
+      return true;
+    }
   }
   return false;
 }
 
 // Servers without response codes say in words alone what is no fault of the password's: a maildrop
 // that another session has (RFC 1939 §4: "-ERR maildrop already locked"), or one that was asked for
-// too soon (RFC 2449 §8.1.1). An account may be locked, too, or its user locked out.
+// too soon (RFC 2449 §8.1.1). An account may be locked, too, and a user's name is in some refusals
+// of a wrong password, so one word is not enough.
 LoginFailure FailureInWords(std::string_view text) {
-  if (Says(text, "minutes apart")) return LoginFailure::kRateLimited;
-  const bool of_account = Says(text, "account") || Says(text, "locked out");
-  if (Says(text, "in use") || (Says(text, "lock") && !of_account)) {
+  const auto any = [text](std::initializer_list<std::string_view> words) {
+    return std::any_of(words.begin(), words.end(),
+                       [text](std::string_view word) { return Says(text, word); });
+  };
+  if (any({"minutes apart"})) return LoginFailure::kRateLimited;
+  if (any({"maildrop", "mailbox", "mail lock", "pop lock"}) &&
+      any({"lock", "locked", "locking", "in use"})) {
     return LoginFailure::kTooManyConnections;
   }
   return LoginFailure::kBadCredentials;

@@ -10,9 +10,9 @@ namespace {
 
 using protocols::EqualsIgnoreCase;
 
-constexpr size_t kMaxLocalPartBytes = 64;  // RFC 5321 §4.5.3.1.1
-constexpr size_t kMaxDomainBytes = 255;    // §4.5.3.1.2
-constexpr std::string_view kBlanks = " \t";
+constexpr size_t kMaxLocalPartBytes = 64;        // RFC 5321 §4.5.3.1.1
+constexpr size_t kMaxDomainBytes = 255;          // §4.5.3.1.2
+constexpr std::string_view kBlanks = " \t\v\f";  // those of lenient backends, too
 
 bool IsAlphanumeric(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -204,7 +204,7 @@ Recipient ParseRecipient(std::string_view argument, const std::vector<std::strin
 
 bool NamesSubmitter(std::string_view mail_argument) {
   while (!mail_argument.empty()) {
-    const size_t end = std::min(mail_argument.find_first_of(" \t>"), mail_argument.size());
+    const size_t end = std::min(mail_argument.find_first_of(" \t\v\f>"), mail_argument.size());
     const std::string_view word = mail_argument.substr(0, end);
     if (EqualsIgnoreCase(word.substr(0, word.find('=')), "AUTH")) return true;
     mail_argument.remove_prefix(std::min(end + 1, mail_argument.size()));

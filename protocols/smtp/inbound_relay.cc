@@ -109,7 +109,8 @@ Step RelayScanner::AskAbout(std::string rcpt, size_t line_bytes, Buffer& to_clie
   }
   if (questions_.Unsettled()) return kWaitForBackend;
   if (!transaction_open_) {
-    return RefuseBadCommand("503 5.5.1 MAIL must come first\r\n", line_bytes, to_client);
+    // It may have come: clients pipeline (RFC 2920).
+    return RefuseCommand("503 5.5.1 MAIL must come first\r\n", line_bytes, to_client);
   }
   if (inbound_->rcpt.empty()) {
     rcpt.resize(rcpt.size() - 2);  // CRLF

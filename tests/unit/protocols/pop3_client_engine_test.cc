@@ -175,13 +175,16 @@ TEST(Pop3ClientEngine, ReadsTheWordsOfARefusalWithoutACode) {
   };
   for (const std::string_view words :
        {"unable to lock maildrop", "maildrop already locked", "Your mailbox is locked",
-        "Unable to LOCK mailbox", "Mailbox in use", "maildrop is In Use by another session"}) {
+        "Unable to LOCK mailbox", "Mailbox in use", "maildrop is In Use by another session",
+        ".bob.pop lock busy! Is another session active?"}) {
     EXPECT_EQ(answer(words), LoginFailure::kTooManyConnections) << words;
   }
   EXPECT_EQ(answer("Logins must be at least 15 minutes apart"), LoginFailure::kRateLimited);
   for (const std::string_view words :
        {"invalid password", "Account is locked", "your account was locked", "you are locked out",
-        "user blocked", "clock skew", "unlock first", "[AUTH] maildrop locked", "[X] in use"}) {
+        "user blocked", "clock skew", "unlock first", "[AUTH] maildrop locked", "[X] in use",
+        "Password supplied for \"lock\" is incorrect", "no such mailbox in user database",
+        "mailbox j.locke has another password", "lock is in use"}) {
     EXPECT_EQ(answer(words), LoginFailure::kBadCredentials) << words;
   }
 }

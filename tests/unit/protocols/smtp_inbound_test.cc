@@ -49,6 +49,9 @@ TEST(SmtpInboundMail, LosesItsAuthParameter) {
   EXPECT_EQ(WithoutAuthParameter("FROM:a@b AUTH SIZE=1"), "FROM:a@b SIZE=1");
   EXPECT_EQ(WithoutAuthParameter("FROM:<\"> AUTH=x\"@b> AUTH=y"), "FROM:<\"> AUTH=x\"@b>");
   EXPECT_EQ(WithoutAuthParameter("FROM:<a@b>"), "FROM:<a@b>");
+  // What backends take for blanks, too.
+  EXPECT_EQ(WithoutAuthParameter("FROM:<a@b>\fAUTH=x SIZE=1\vAUTH=y"), "FROM:<a@b> SIZE=1");
+  EXPECT_TRUE(NamesSubmitter("FROM:<a@b>\fAUTH=x"));
   for (const char* none :
        {"", "FROM", "FROM:", "FROM:<a@b", "FROM:<\"a>b> AUTH=x", "TO:<a@b>", "FROM:<a@b>AUTH=x"}) {
     EXPECT_EQ(WithoutAuthParameter(none), std::nullopt) << none;
