@@ -222,7 +222,7 @@ int Server::Run() {
   }
   if (!good) {
     EndControl();
-    return 1;
+    return Leave(1);
   }
   // Before anybody is told that we are ready: a signal that came earlier would end the process.
   std::array<uv_signal_t, 4> signals;
@@ -276,10 +276,15 @@ int Server::Run() {
   EndControl();
   uv_loop_close(&loop_);
   log().Write(Level::kInfo, "stop", {});
+  return Leave(0);
+}
+
+// Leave frees what is left, and returns the exit code.
+int Server::Leave(int code) {
   generations_.clear();
   // The DNS or Redis is silent, and nobody is left to whom it matters. The log has been written.
-  if (!undertaker_.Finish(kLastPatience)) std::_Exit(0);
-  return 0;
+  if (!undertaker_.Finish(kLastPatience)) std::_Exit(code);
+  return code;
 }
 
 tl::expected<void, std::string> Server::StartAdmin() {

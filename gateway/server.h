@@ -94,6 +94,7 @@ class Server final : private Successor::Observer {
   [[nodiscard]] std::shared_ptr<Generation> MakeGeneration(
       Prepared prepared, uint64_t number, const ListeningSockets::OfWorkers& sockets);
   void ReapGenerations();
+  int Leave(int code);
   void EndOldSessions();
   void Housekeep();
   void TellManager();

@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include <csignal>
+#include <system_error>
 #include <utility>
 
 namespace gatepost {
@@ -14,10 +15,16 @@ Undertaker::~Undertaker() {
 
 void Undertaker::Take(std::shared_ptr<void> last) {
   const std::lock_guard lock(mutex_);
+  if (!running_) {
+    if (thread_.joinable()) thread_.join();  // it has let go of the mutex for good
+    try {
+      thread_ = std::thread([this] { Run(); });
+      running_ = true;
+    } catch (const std::system_error&) {
+      return;  // the system has no thread to give: `last` goes with this call
+    }
+  }
   taken_.push_back(std::move(last));
-  if (std::exchange(running_, true)) return;
-  if (thread_.joinable()) thread_.join();  // it has let go of the mutex for good
-  thread_ = std::thread([this] { Run(); });
 }
 
 bool Undertaker::Finish(std::chrono::milliseconds patience) {

@@ -23,7 +23,8 @@ class Undertaker {
   Undertaker(const Undertaker&) = delete;
   Undertaker& operator=(const Undertaker&) = delete;
 
-  // Take frees `last`, of which the caller has no copy, behind what was taken before.
+  // Take frees `last`, of which the caller has no copy, behind what was taken before; at once where
+  // no thread can be had.
   void Take(std::shared_ptr<void> last);
   // Finish waits until everything is freed, for `patience` at most; returns whether it is.
   [[nodiscard]] bool Finish(std::chrono::milliseconds patience);

@@ -33,6 +33,7 @@ class Discovery::Names {
   struct Part {
     std::vector<MemberFacts> facts;
     std::unique_ptr<Name> name;  // null where it is a member
+    bool inherited = false;      // the facts are from before a reload
   };
 
   [[nodiscard]] std::vector<MemberFacts> Inherited(const config::PoolMember& name,
@@ -80,7 +81,9 @@ class Discovery::Names::Name final : private net::Deadlines::Entry, public net::
         const auto ttl = static_cast<uint64_t>(answer.ttl.count()) * 1000;
         delay = std::min(interval, std::max(ttl, kLeastMs));
       }
-      names_.parts_[part_].facts = Facts(answer);
+      Part& part = names_.parts_[part_];
+      part.facts = Facts(answer);
+      part.inherited = false;
     }
     names_.worker_.deadlines().Arm(*this, delay);
     if (!failed) names_.Renew();
@@ -142,6 +145,7 @@ Discovery::Names::Names(Worker& worker, Pool& pool) : worker_(worker), pool_(poo
       part.facts = {{member.address, {}, member.weight}};
     } else {
       part.facts = Inherited(member, *before);
+      part.inherited = true;
       part.name = std::make_unique<Name>(*this, parts_.size(), member);
     }
     parts_.push_back(std::move(part));
@@ -171,8 +175,14 @@ std::vector<MemberFacts> Discovery::Names::Inherited(const config::PoolMember& n
 }
 
 void Discovery::Names::Renew() {
+  // Of what stands there twice the first counts, so what is from before a reload comes last.
   std::vector<MemberFacts> facts;
-  for (const Part& part : parts_) facts.insert(facts.end(), part.facts.begin(), part.facts.end());
+  for (const bool inherited : {false, true}) {
+    for (const Part& part : parts_) {
+      if (part.inherited != inherited) continue;
+      facts.insert(facts.end(), part.facts.begin(), part.facts.end());
+    }
+  }
   const auto before = pool_.roster();
   if (!pool_.Renew(facts)) return;
   const auto now = pool_.roster();
