@@ -7,7 +7,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <filesystem>
@@ -33,30 +32,14 @@ struct Access {
 
 // What is read again, but for OCSP responses.
 std::set<fs::path> FilesOf(const Prepared& prepared) {
-  std::set<fs::path> files;
-  const auto add = [&](const auto&... paths) {
-    const auto add_one = [&](const std::optional<fs::path>& path) {
-      if (path) files.insert(*path);
-    };
-    (add_one(paths), ...);
-  };
-  const config::Config& settings = prepared.runtime->config;
-  for (const InputFile& input : prepared.inputs) add(input.path);
-  for (const config::Certificate& certificate : settings.certificates) {
-    add(certificate.chain, certificate.key);
+  std::set<fs::path> files = prepared.tls_files->NamedFiles();
+  for (const InputFile& input : prepared.inputs) files.insert(input.path);
+  for (const config::Certificate& certificate : prepared.runtime->config.certificates) {
     if (!certificate.directory) continue;
     const auto pairs = tls::FindCertificateFiles(*certificate.directory);
     if (!pairs) continue;
-    for (const tls::CertificateFiles& pair : *pairs) add(pair.chain, pair.key);
+    for (const tls::CertificateFiles& pair : *pairs) files.insert({pair.chain, pair.key});
   }
-  for (const config::Listener& listener : settings.listeners) {
-    add(listener.client_ca_file, listener.client_crl_file, listener.client_certificate_map);
-  }
-  for (const config::Pool& pool : settings.pools) {
-    add(pool.ca_file, pool.client_certificate, pool.client_key);
-  }
-  for (const config::Route& route : settings.routes) add(route.users_file);
-  add(settings.tls.ticket_key_file);
   return files;
 }
 

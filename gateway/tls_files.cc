@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <set>
 
 #include "tls/certificate_directory.h"
 
@@ -527,29 +526,33 @@ TlsFiles::Series TlsFiles::series() const {
   return series;
 }
 
+std::set<fs::path> TlsFiles::NamedFiles() const {
+  std::set<fs::path> files;
+  for (const config::Certificate& certificate : config_.certificates) {
+    if (!certificate.directory) files.insert({*certificate.chain, *certificate.key});
+  }
+  for (const auto& [of_listener, trust] : trusts_) {
+    files.insert(of_listener.first);
+    if (!of_listener.second.empty()) files.insert(of_listener.second);
+  }
+  for (const auto& [file, users] : users_) files.insert(file);
+  for (const auto& [file, moved] : moved_) files.insert(file);
+  if (config_.tls.ticket_key_file) files.insert(*config_.tls.ticket_key_file);
+  for (fs::path& file : BackendFiles()) files.insert(std::move(file));
+  return files;
+}
+
 std::vector<fs::path> TlsFiles::Folders() const {
   std::set<fs::path> folders;
-  const auto add = [&folders](const fs::path& file) {
-    if (!file.empty()) folders.insert(file.has_parent_path() ? file.parent_path() : fs::path("."));
-  };
   for (const config::Certificate& certificate : config_.certificates) {
-    if (certificate.directory) {
-      for (fs::path& folder : tls::CertificateFolders(*certificate.directory)) {
-        folders.insert(std::move(folder));
-      }
-    } else {
-      add(*certificate.chain);
-      add(*certificate.key);
+    if (!certificate.directory) continue;
+    for (fs::path& folder : tls::CertificateFolders(*certificate.directory)) {
+      folders.insert(std::move(folder));
     }
   }
-  for (const auto& [files, trust] : trusts_) {
-    add(files.first);
-    add(files.second);
+  for (const fs::path& file : NamedFiles()) {
+    folders.insert(file.has_parent_path() ? file.parent_path() : fs::path("."));
   }
-  for (const auto& [file, users] : users_) add(file);
-  for (const auto& [file, moved] : moved_) add(file);
-  if (config_.tls.ticket_key_file) add(*config_.tls.ticket_key_file);
-  for (const fs::path& file : BackendFiles()) add(file);
   return {folders.begin(), folders.end()};
 }
 

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <tl/expected.hpp>
 #include <utility>
@@ -125,6 +126,8 @@ class TlsFiles {
 
   [[nodiscard]] Series series() const;
 
+  // NamedFiles returns those that the configuration names one by one, not what is in directories.
+  [[nodiscard]] std::set<std::filesystem::path> NamedFiles() const;
   // Folders returns those in which a change of the files shows.
   [[nodiscard]] std::vector<std::filesystem::path> Folders() const;
 
