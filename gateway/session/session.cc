@@ -688,12 +688,12 @@ Session::Wait Session::Fail(LoginFailure reason, std::string_view detail) {
     return Close(CloseReason::kBackendLost);
   }
   if (inbound_) return InboundFailed(detail);
-  const bool temporary = IsTemporary(reason);
+  const AuthResult result = ResultOf(reason);
+  const bool temporary = result != AuthResult::kFailed;
   const std::string shown = WithoutPassword(detail);
   login_->verdict.reset();
   login_->failure = reason;
   ++(temporary ? deferred_logins_ : failed_logins_);
-  const AuthResult result = ResultOf(reason);
   CountAuth(result);
   NoteBackendVerdict(
       *login_, result == AuthResult::kTempFail ? auth::Outcome::kError : auth::Outcome::kDeny);

@@ -61,7 +61,8 @@ void AppendOffer(std::string_view lines, Buffer& output) {
     lines.remove_prefix(end);
     const std::string_view data = line.substr(line.starts_with("* ") ? 2 : 0);
     const std::string_view list = data.substr(EqualsIgnoreCase(data.substr(0, 4), "OK [") ? 4 : 0);
-    while (EqualsIgnoreCase(list.substr(0, 11), "CAPABILITY ") && !line.empty()) {
+    const bool lists = EqualsIgnoreCase(list.substr(0, 11), "CAPABILITY ");
+    while (lists && !line.empty()) {
       const size_t word_end = std::min(line.find_first_of(" ]\r\n", 1), line.size());
       const std::string_view word = line.substr(0, word_end);
       if (!EqualsIgnoreCase(word, " UNAUTHENTICATE")) output << word;
