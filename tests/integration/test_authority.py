@@ -321,6 +321,9 @@ class Chain(AuthorityTestCase):
         after = self.counted("rest")
         self.assertEqual({r: after[r] - before[r] for r in after},
                          {"ok": 1, "deny": 1, "wait": 0, "error": 0, "timeout": 0})
+        # Whether it works is said of each member.
+        self.assertNotIn('gatepost_authority_up{authority="rest"}', self.gate.http("/metrics")[1])
+        self.assertIn('gatepost_authority_up{authority="staff"}', self.gate.http("/metrics")[1])
 
     def test_check_tells_who_decides(self):
         result = run_gatepost("check", self.gate.config_file)
